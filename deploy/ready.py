@@ -1,0 +1,51 @@
+"""Waits until web and DICOM answer: `ready.py HOST HTTP_PORT DICOM_PORT[,PORT] AE_TITLE LOGS SECONDS`.
+
+Ends with an error that names what does not answer. Web answers when it can work (`/readyz` includes the
+database), DICOM when it accepts an association and answers C-ECHO on each port.
+"""
+
+import http.client
+import sys
+import time
+
+from pynetdicom.ae import ApplicationEntity
+
+
+def web_answers(host: str, port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection(host, port, timeout=10)
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def dicom_answers(host: str, port: int, title: str) -> bool:
+    entity = ApplicationEntity(ae_title="SINAR_READY")
+    entity.add_requested_context("1.2.840.10008.1.1")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 10
+    association = entity.associate(host, port, ae_title=title)
+    if not association.is_established:
+        return False
+    answer = association.send_c_echo()
+    association.release()
+    return getattr(answer, "Status", None) == 0
+
+
+def main(host: str, http_port: str, dicom_ports: str, title: str, logs: str, seconds: str) -> str | None:
+    deadline = time.monotonic() + float(seconds)
+    waiting = {("web", int(http_port)), *(("dimse", int(port)) for port in dicom_ports.split(","))}
+    while waiting:
+        for name, port in sorted(waiting):
+            if web_answers(host, port) if name == "web" else dicom_answers(host, port, title):
+                waiting.discard((name, port))
+        if waiting and time.monotonic() > deadline:
+            name, port = sorted(waiting)[0]
+            return f"{name} does not answer on port {port} after {seconds} s: {logs}/{name}.log says why"
+        if waiting:
+            time.sleep(0.2)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
