@@ -1,0 +1,1 @@
+"""What every REST API here shares: parameters, pages, problems, documentation."""

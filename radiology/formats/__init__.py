@@ -1,0 +1,1 @@
+"""Dates and times as Indonesian hospitals write them, in both languages."""

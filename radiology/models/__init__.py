@@ -1,0 +1,72 @@
+from radiology.models.api_client import ApiClient, ApiToken, Scope
+from radiology.models.audit import AuditAction, AuditEvent
+from radiology.models.idempotency import IdempotencyKey
+from radiology.models.job import Job, JobState
+from radiology.models.order import (
+    AccessionCounter,
+    Answer,
+    Order,
+    OrderAttachment,
+    OrderOrigin,
+    OrderStatus,
+    OrderVersion,
+    PregnancyStatus,
+    Priority,
+    ProcedureStatus,
+    RequestedProcedure,
+)
+from radiology.models.patient import IdentifierKind, Patient, PatientIdentifier, PatientNameWord, Viewer
+from radiology.models.patient_history import (
+    PatientDuplicate,
+    PatientMerge,
+    PatientMergeItem,
+    PatientNumberCounter,
+    PatientVersion,
+)
+from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
+from radiology.models.site import ResentDeleted, Site, TimeZone
+from radiology.models.user import Role, SavedFilter, Theme, User
+
+__all__ = [
+    "AccessionCounter",
+    "Answer",
+    "ApiClient",
+    "ApiToken",
+    "AuditAction",
+    "AuditEvent",
+    "ContrastUse",
+    "IdempotencyKey",
+    "IdentifierKind",
+    "Job",
+    "JobState",
+    "Laterality",
+    "Order",
+    "OrderAttachment",
+    "OrderOrigin",
+    "OrderStatus",
+    "OrderVersion",
+    "Patient",
+    "PatientDuplicate",
+    "PatientIdentifier",
+    "PatientMerge",
+    "PatientMergeItem",
+    "PatientNameWord",
+    "PatientNumberCounter",
+    "PatientVersion",
+    "PregnancyStatus",
+    "Priority",
+    "Procedure",
+    "ProcedureCode",
+    "ProcedureProtocol",
+    "ProcedureStatus",
+    "RequestedProcedure",
+    "ResentDeleted",
+    "Role",
+    "SavedFilter",
+    "Scope",
+    "Site",
+    "Theme",
+    "TimeZone",
+    "User",
+    "Viewer",
+]

@@ -1,0 +1,21 @@
+"""The addresses of the pages about orders."""
+
+from django.urls import path
+
+from radiology import order_entry, order_pages
+
+urlpatterns = [
+    path("orders", order_pages.orders, name="orders"),
+    path("orders/new", order_entry.new, name="order-new"),
+    path("orders/procedures", order_entry.procedures, name="order-procedures"),
+    path("orders/patients", order_entry.patients, name="order-patients"),
+    path("orders/<uuid:public_id>", order_pages.order, name="order"),
+    path("orders/<uuid:public_id>/edit", order_entry.edit, name="order-edit"),
+    path("orders/<uuid:public_id>/slip", order_pages.slip, name="order-slip"),
+    path("orders/<uuid:public_id>/move", order_pages.move, name="order-move"),
+    path("orders/<uuid:public_id>/remove", order_pages.remove, name="order-remove-procedure"),
+    path("orders/<uuid:public_id>/attachments", order_pages.attach, name="order-attach"),
+    path("orders/<uuid:public_id>/attachments/<uuid:attachment>", order_pages.attachment, name="order-attachment"),
+    path("orders/<uuid:public_id>/attachments/<uuid:attachment>/remove", order_pages.detach, name="order-detach"),
+    path("orders/<uuid:public_id>/attachments/<uuid:attachment>/restore", order_pages.reattach, name="order-reattach"),
+]

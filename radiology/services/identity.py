@@ -1,0 +1,191 @@
+"""Whose is it? Patients found or made by the identity that images and messages give them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, models
+
+from radiology.dicom import PersonName, fold, parse_da
+from radiology.models import IdentifierKind, Patient, PatientIdentifier, PatientNameWord, Site
+from radiology.services.patients import derived_values, name_words
+from radiology.services.survivors import hold_survivor, survivor_of
+
+
+@dataclass(frozen=True)
+class OtherIdentifier:
+    """One more identifier of a patient: an item of OtherPatientIDsSequence (0010,1002)."""
+
+    value: str
+    issuer: str = ""
+
+    @property
+    def kind(self) -> IdentifierKind:
+        """What kind of number this is, as its issuer says."""
+        issuer = self.issuer.casefold()
+        return next((kind for word, kind in KINDS.items() if word in issuer), IdentifierKind.OTHER)
+
+
+# What stands in the issuer of numbers that everybody knows; SATUSEHAT writes .../id/nik.
+KINDS = {
+    "nik": IdentifierKind.NIK,
+    "kemendagri": IdentifierKind.NIK,
+    "bpjs": IdentifierKind.BPJS,
+    "passport": IdentifierKind.PASSPORT,
+    "paspor": IdentifierKind.PASSPORT,
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What somebody says of a patient (PS3.3 C.2.2, C.2.3). `patient_id` may be empty."""
+
+    patient_id: str
+    issuer_of_patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    trusted: bool = True
+    others: tuple[OtherIdentifier, ...] = ()
+
+
+def same_person(patient: Patient, identity: Identity) -> bool:
+    """Whether `identity` may be `patient`: the same id, and not both another name and birth date.
+
+    A birth date that one side leaves out confirms nothing, so another name then counts as another
+    person; a name that one side leaves out contradicts nothing.
+    """
+    if patient.patient_id != identity.patient_id:
+        return False
+    issuers = {patient.issuer_of_patient_id, identity.issuer_of_patient_id} - {""}
+    if len(issuers) > 1:
+        return False
+    if _same_name(patient.patient_name, identity.patient_name):
+        return True
+    born = parse_da(identity.patient_birth_date)
+    return born is not None and born == patient.birth_date
+
+
+def patient_for_study(*, site: Site, identity: Identity, study_instance_uid: str) -> Patient:
+    """The patient that a new study belongs to, made when there is none.
+
+    An identity that is empty, ambiguous or contradicts the patient of that id gets a provisional
+    patient, which is that study's alone. One who was merged into another is that other. Concurrent
+    callers get the same row, which no merge takes away from them.
+    """
+    if not identity.patient_id or not identity.trusted:
+        return _provisional(site, identity, study_instance_uid)
+    known = _known(site, identity)
+    if not known:
+        _insert(site, identity, provisional_for="")
+        known = _known(site, identity)
+    if len(known) == 1 and means(known[0], identity):
+        patient = hold_survivor(known[0])
+        _keep_identifiers(patient, identity)
+        return patient
+    return _provisional(site, identity, study_instance_uid)
+
+
+def means(patient: Patient, identity: Identity) -> bool:
+    """Whether `identity` is `patient`, by its own name or by that of whom it was merged into."""
+    if same_person(patient, identity):
+        return True
+    survivor = survivor_of(patient)
+    renamed = Patient(
+        patient_id=patient.patient_id,
+        issuer_of_patient_id=patient.issuer_of_patient_id,
+        patient_name=survivor.patient_name,
+        birth_date=survivor.birth_date,
+    )
+    return survivor.pk != patient.pk and same_person(renamed, identity)
+
+
+def survivor_named(*, site: Site, identity: Identity) -> Patient | None:
+    """Whom a merged patient that `identity` names was merged into; None when it names no merged one."""
+    if not identity.patient_id or not identity.trusted:
+        return None
+    known = _known(site, identity)
+    if len(known) != 1 or known[0].merged_into_id is None or not means(known[0], identity):
+        return None
+    return survivor_of(known[0])
+
+
+def insert_missing(rows: Sequence[models.Model], *, returning: str) -> dict[Any, int]:
+    """Insert `rows` where no constraint stands against it; the new ids by their value of `returning`.
+
+    `ON CONFLICT DO NOTHING` waits for a concurrent insert of the same row and then leaves it alone.
+    """
+    if not rows:
+        return {}
+    meta = rows[0]._meta
+    fields = [each for each in meta.concrete_fields if not each.primary_key]
+    columns = ", ".join(f'"{each.column}"' for each in fields)
+    one = f"({', '.join(['%s'] * len(fields))})"
+    values = [each.get_db_prep_save(each.pre_save(row, add=True), connection) for row in rows for each in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'INSERT INTO "{meta.db_table}" ({columns}) VALUES {", ".join([one] * len(rows))} '
+            f'ON CONFLICT DO NOTHING RETURNING "{returning}", id',
+            values,
+        )
+        return dict(cursor.fetchall())
+
+
+def _known(site: Site, identity: Identity) -> list[Patient]:
+    """The patients whom this id may mean: a key without issuer matches any issuer."""
+    found = Patient.objects.filter(site=site, patient_id=identity.patient_id, provisional_for="")
+    if identity.issuer_of_patient_id:
+        found = found.filter(issuer_of_patient_id__in=["", identity.issuer_of_patient_id])
+    patients = list(found.order_by("id")[:3])
+    exact = [each for each in patients if each.issuer_of_patient_id == identity.issuer_of_patient_id]
+    return exact or patients
+
+
+def _provisional(site: Site, identity: Identity, study_instance_uid: str) -> Patient:
+    found = Patient.objects.filter(site=site, provisional_for=study_instance_uid).first()
+    if found is None:
+        _insert(site, identity, provisional_for=study_instance_uid)
+        found = Patient.objects.get(site=site, provisional_for=study_instance_uid)
+        _keep_identifiers(found, identity)
+    return hold_survivor(found)
+
+
+def _keep_identifiers(patient: Patient, identity: Identity) -> None:
+    if identity.others:
+        PatientIdentifier.objects.bulk_create(
+            [
+                PatientIdentifier(patient_ref=patient, kind=each.kind, value=each.value, issuer=each.issuer)
+                for each in identity.others
+            ],
+            ignore_conflicts=True,
+        )
+
+
+def _insert(site: Site, identity: Identity, *, provisional_for: str) -> None:
+    patient = Patient(
+        site=site,
+        patient_id=identity.patient_id,
+        issuer_of_patient_id=identity.issuer_of_patient_id,
+        provisional_for=provisional_for,
+        patient_name=identity.patient_name,
+        patient_birth_date=identity.patient_birth_date,
+        patient_sex=identity.patient_sex,
+        **derived_values(patient_name=identity.patient_name, patient_birth_date=identity.patient_birth_date),
+    )
+    made = insert_missing([patient], returning="public_id")
+    for patient_pk in made.values():
+        words = name_words(patient=patient_pk, patient_name=identity.patient_name)
+        PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Whether two names may be one person's: in any group, the words of one are all in the other."""
+    groups = list(zip(PersonName(one).groups, PersonName(other).groups, strict=True))
+    both = [(_words(left), _words(right)) for left, right in groups if left and right]
+    if not both:
+        return not any(left for left, _ in groups) or not any(right for _, right in groups)
+    return any(left <= right or right <= left for left, right in both)
+
+
+def _words(group: str) -> set[str]:
+    return set(fold(group.replace("^", " ").replace(",", " ").replace(".", " ")).split())

@@ -1,0 +1,177 @@
+"""Work that must happen later: rows are the truth, Celery only rings the bell.
+
+`enqueue` inside the transaction that makes the work necessary; `run_due` claims and runs. A handler
+is named by its job's kind, registered with `@handles("kind")`, and must be safe to run twice.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import structlog
+from django.db import connection, transaction
+from django.utils import timezone
+
+from radiology.errors import OutOfResources, RadiologyError, Unreachable
+from radiology.models import Job, JobState, Site
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(minutes=2)
+FIRST_DELAY = timedelta(seconds=10)
+LONGEST_DELAY = timedelta(hours=1)
+
+_CLAIM = """
+    SELECT id FROM radiology_job AS job
+     WHERE {due}
+       AND (ordering_key = '' OR NOT EXISTS (
+            SELECT 1 FROM radiology_job AS other
+             WHERE other.ordering_key = job.ordering_key AND other.ordering_key <> '' AND other.id <> job.id
+               AND other.state IN ('pending', 'running')
+               AND (other.id < job.id OR (other.state = 'running' AND other.lease_until >= %s))))
+     ORDER BY {order}, id LIMIT 1 FOR UPDATE OF job SKIP LOCKED
+"""
+_DUE = _CLAIM.format(due="state = 'pending' AND next_attempt_at <= %s", order="next_attempt_at")
+_LEASE_RAN_OUT = _CLAIM.format(due="state = 'running' AND lease_until < %s", order="lease_until")
+
+Handler = Callable[[Job], None]
+SomeHandler = TypeVar("SomeHandler", bound=Handler)
+HANDLERS: dict[str, Handler] = {}
+DAILY: set[str] = set()
+
+
+def handles(kind: str, *, daily: bool = False) -> Callable[[SomeHandler], SomeHandler]:
+    """Register a function as what runs the jobs of `kind`; a daily one is enqueued once a day."""
+
+    def register(handler: SomeHandler) -> SomeHandler:
+        HANDLERS[kind] = handler
+        if daily:
+            DAILY.add(kind)
+        return handler
+
+    return register
+
+
+def enqueue(
+    *,
+    kind: str,
+    arguments: dict[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    ordering_key: str = "",
+    not_before: datetime | None = None,
+    max_attempts: int = 20,
+    site: Site | None = None,
+) -> Job:
+    """Add a job to the current transaction. The same `idempotency_key` again returns the first job."""
+    values = {
+        "site": site,
+        "kind": kind,
+        "arguments": arguments or {},
+        "ordering_key": ordering_key,
+        "next_attempt_at": not_before or timezone.now(),
+        "max_attempts": max_attempts,
+    }
+    if idempotency_key is None:
+        return Job.objects.create(**values)
+    return Job.objects.get_or_create(idempotency_key=idempotency_key, defaults=values)[0]
+
+
+def claim(*, now: datetime | None = None) -> Job | None:
+    """Take the next due job: one whose lease ran out, else one that is pending and due.
+
+    Of the jobs with one ordering key only the oldest unfinished one is taken, and none while another
+    of them runs. A job that took its worker down with it as often as it may be tried is dead.
+    """
+    now = now or timezone.now()
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            row = None
+            for due, moments in ((_LEASE_RAN_OUT, [now, now]), (_DUE, [now, now])):
+                cursor.execute(due, moments)
+                row = cursor.fetchone()
+                if row is not None:
+                    break
+            if row is None:
+                return None
+            job = Job.objects.get(pk=row[0])
+            if job.attempts < job.max_attempts:
+                job.state = JobState.RUNNING
+                job.attempts += 1
+                job.lease_until = now + LEASE
+                job.save(update_fields=["state", "attempts", "lease_until"])
+                return job
+            Job.objects.filter(pk=job.pk).update(
+                state=JobState.DEAD,
+                finished_at=now,
+                lease_until=None,
+                error=f"Its worker ended or lost touch while running it, {job.attempts} times.",
+            )
+            log.error("job gave no sign of life", job=job.pk, kind=job.kind, attempt=job.attempts)
+
+
+def extend_lease(*, job: Job, progress: int | None = None, total: int | None = None) -> None:
+    """Keep a long job, and show how far it is. Raises RadiologyError when somebody else took it."""
+    until = timezone.now() + LEASE
+    values: dict[str, Any] = {"lease_until": until}
+    if progress is not None:
+        values["progress"] = progress
+    if total is not None:
+        values["progress_total"] = total
+    if not _mine(job).update(**values):
+        raise RadiologyError("The job was taken over or cancelled.")
+    job.lease_until = until
+
+
+def run_due(*, limit: int = 100) -> int:
+    """Claim and run until nothing is due; how many were run."""
+    done = 0
+    while done < limit:
+        job = claim()
+        if job is None:
+            break
+        run(job=job)
+        done += 1
+    return done
+
+
+def run(*, job: Job) -> None:
+    """Run one claimed job and write how it ended: done, tried again later, or dead."""
+    handler = HANDLERS.get(job.kind)
+    try:
+        if handler is None:
+            raise RadiologyError(f"Nothing handles jobs of the kind {job.kind}.")
+        handler(job)
+    except Exception as error:
+        log.warning("job failed", job=job.pk, kind=job.kind, attempt=job.attempts, error=type(error).__name__)
+        _failed(job, error)
+    else:
+        _mine(job).update(state=JobState.DONE, finished_at=timezone.now(), lease_until=None, error="")
+
+
+def retry(*, job: Job) -> None:
+    """Put a failed or cancelled job back, by a person's wish."""
+    Job.objects.filter(pk=job.pk, state__in=[JobState.DEAD, JobState.CANCELLED]).update(
+        state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error=""
+    )
+
+
+def cancel(*, job: Job) -> None:
+    """Take back a job that has not finished; a running one stops at its next sign of life."""
+    Job.objects.filter(pk=job.pk, state__in=[JobState.PENDING, JobState.RUNNING]).update(
+        state=JobState.CANCELLED, finished_at=timezone.now(), lease_until=None
+    )
+
+
+def _mine(job: Job) -> Any:
+    """The row, as long as this claim is the one that holds it: each claim has a lease of its own."""
+    return Job.objects.filter(pk=job.pk, state=JobState.RUNNING, lease_until=job.lease_until)
+
+
+def _failed(job: Job, error: Exception) -> None:
+    permanent = isinstance(error, RadiologyError) and not isinstance(error, Unreachable | OutOfResources)
+    text = error.message if isinstance(error, RadiologyError) else type(error).__name__
+    if permanent or job.attempts >= job.max_attempts:
+        _mine(job).update(state=JobState.DEAD, finished_at=timezone.now(), lease_until=None, error=text)
+        return
+    delay = min(FIRST_DELAY * 2 ** min(job.attempts - 1, 16), LONGEST_DELAY)
+    _mine(job).update(state=JobState.PENDING, next_attempt_at=timezone.now() + delay, lease_until=None, error=text)

@@ -1,0 +1,125 @@
+"""Writing patients: whoever changes a name or birth date changes what is derived from it too."""
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils.translation import gettext as _
+
+from radiology.dicom import PersonName, clean, parse_da
+from radiology.errors import Conflict
+from radiology.models import AuditAction, Patient, PatientNameWord, PatientVersion, User
+from radiology.phonetics import sound_key
+from radiology.services import audit
+from radiology.signals import patient_saved
+
+# What a version of a patient tells of.
+RECORDED = (
+    "patient_id",
+    "issuer_of_patient_id",
+    "patient_name",
+    "patient_birth_date",
+    "patient_sex",
+    "patient_address",
+    "patient_telephone_numbers",
+    "patient_mother_birth_name",
+    "allergies",
+    "medical_alerts",
+    "patient_comments",
+    "is_temporary",
+)
+
+
+def derived_values(*, patient_name: str, patient_birth_date: str) -> dict[str, Any]:
+    """The columns of a patient that follow from the name and the birth date as written."""
+    name = PersonName(patient_name)
+    alphabetic, ideographic, phonetic = name.groups
+    return {
+        "patient_name_alphabetic": alphabetic,
+        "patient_name_ideographic": ideographic,
+        "patient_name_phonetic": phonetic,
+        "patient_name_search": name.normalised[:512],
+        "patient_name_sort": name.sort_key[:324],
+        "birth_date": parse_da(patient_birth_date),
+    }
+
+
+def name_words(*, patient: int, patient_name: str) -> list[PatientNameWord]:
+    """The rows by which a patient's name is found: each word of it, and how it sounds."""
+    words = sorted({word[:64] for word in PersonName(patient_name).words})
+    return [PatientNameWord(patient_ref_id=patient, word=word, sound=sound_key(word)) for word in words]
+
+
+@transaction.atomic
+def save_patient(
+    *,
+    patient: Patient,
+    who: Any = None,
+    reason: str = "",
+    address: str | None = None,
+    also_changed: dict[str, list[Any]] | None = None,
+) -> None:
+    """Write a new or edited patient with all that is derived from it; an edit raises `version`.
+
+    What changed is kept as a version, with who did it and why; `also_changed` are changes beside the row
+    (identifiers: before and after). Raises ValidationError for values that do not fit, Conflict when somebody
+    else changed the patient since it was read, or merged it into another.
+    """
+    patient.full_clean()
+    for column, value in derived_values(
+        patient_name=patient.patient_name, patient_birth_date=patient.patient_birth_date
+    ).items():
+        setattr(patient, column, value)
+    before: dict[str, Any] = {}
+    is_new = patient.pk is None
+    if not is_new:
+        known = Patient.objects.select_for_update(no_key=True).filter(pk=patient.pk).values(*RECORDED, "merged_into")
+        before = known.get()
+        if before["merged_into"] is not None:
+            raise Conflict(_("This patient was merged into another: change that one."))
+        claimed = Patient.objects.filter(pk=patient.pk, version=patient.version).update(version=F("version") + 1)
+        if not claimed:
+            raise Conflict(
+                _("Somebody else changed this patient meanwhile: look at it again, then repeat your change.")
+            )
+        patient.version += 1
+    patient.save()
+    words = name_words(patient=patient.pk, patient_name=patient.patient_name)
+    patient.name_words.exclude(word__in=[each.word for each in words]).delete()
+    PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+    changes = {
+        name: [before.get(name), getattr(patient, name)]
+        for name in RECORDED
+        if (before.get(name) or "") != (getattr(patient, name) or "")
+    }
+    record_version(patient=patient, changes={**changes, **(also_changed or {})}, who=who, reason=reason)
+    if who is not None:
+        audit.record(
+            event="patient.registered" if is_new else "patient.changed",
+            action=AuditAction.CREATE if is_new else AuditAction.UPDATE,
+            who=who,
+            address=address,
+            site_id=patient.site_id,
+            patient_id=patient.pk,
+            detail={"version": patient.version, "changed": sorted({*changes, *(also_changed or {})})},
+        )
+    patient_saved.send(sender=Patient, patient=patient)
+
+
+def record_version(*, patient: Patient, changes: dict[str, list[Any]], who: Any, reason: str = "") -> None:
+    """Keep what a change made of a patient. Nothing is kept when nothing changed."""
+    if not changes:
+        return
+    PatientVersion.objects.bulk_create(
+        [
+            PatientVersion(
+                patient_ref=patient,
+                version=patient.version,
+                changes=changes,
+                reason=clean(reason)[:200],
+                user=who if isinstance(who, User) else None,
+                agent=audit.agent_of(who),
+            )
+        ],
+        ignore_conflicts=True,
+    )

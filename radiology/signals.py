@@ -1,0 +1,26 @@
+"""What others must know of, to the right of us, told by plain Django signals.
+
+What can be made again later is told with `send_robust` in `transaction.on_commit`: a listener that fails
+changes nothing here. What must change together is told within the transaction, and says so.
+"""
+
+from django.dispatch import Signal
+
+# A patient's row was written. Sent within the transaction. Keyword: patient.
+patient_saved = Signal()
+
+# An order with its procedures was placed. Sent within the transaction. Keywords: order, procedures, who.
+order_placed = Signal()
+# Asked before an accession number is given out: a receiver that knows of something with this number answers True.
+# Keywords: site, accession_number.
+accession_number_chosen = Signal()
+# An order, or one of its procedures, changed or moved to another state. Sent within the transaction.
+# Keywords: order, procedures (those concerned), changes (by field: before and after), who.
+order_changed = Signal()
+# One patient was merged into another; what the movers know has moved. Sent within the transaction.
+# Keywords: merge (PatientMerge), survivor (Patient), merged (Patient).
+patient_merged = Signal()
+
+# A merge was taken back; what it had moved is the merged patient's again. Sent within the transaction.
+# Keywords: merge (PatientMerge), survivor (Patient), merged (Patient).
+patient_unmerged = Signal()
