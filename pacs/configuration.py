@@ -1,0 +1,53 @@
+"""What this app adds to the configuration file."""
+
+from pacs.models import ApplicationEntity, Volume
+from radiology.services.configuration import Section, register
+
+NODES = Section(
+    "nodes",
+    ApplicationEntity,
+    ("title", "host", "port"),
+    (
+        "description",
+        "site",
+        "is_active",
+        "tls",
+        "check_address",
+        "may_store",
+        "may_query",
+        "may_retrieve",
+        "may_report_steps",
+        "may_receive",
+        "may_commit",
+        "specific_character_set",
+        "transfer_syntaxes",
+        "issuer_of_patient_id",
+        "time_zone",
+        "empty_values_match",
+        "conflict_answer",
+        "takes_rejection_notes",
+        "takes_availability",
+    ),
+)
+# A volume takes new objects only once somebody has looked whether it is there, and entered its secret.
+VOLUMES = Section(
+    "volumes",
+    Volume,
+    ("name",),
+    (
+        "kind",
+        "path",
+        "endpoint_url",
+        "region",
+        "bucket",
+        "prefix",
+        "access_key_id",
+        "verify_tls",
+        "is_active",
+        "reserve",
+        "verify_days",
+    ),
+    when_new={"is_active": False},
+)
+
+register(NODES, VOLUMES)

@@ -1,0 +1,345 @@
+"""Serving one association: admission, then message after message until the peer or we end it.
+
+Everything that surrounds a handler stands here once: the caller's rights, the database connection,
+the step from error to status, the audit trail.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import structlog
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connections
+
+from pacs.dimse import data_sets, negotiation, pdu
+from pacs.dimse.association import Association, Context
+from pacs.dimse.connection import Closed, Connection, ProtocolError, Released
+from pacs.dimse.message import (
+    RESPONSE,
+    CommandField,
+    Status,
+    encode,
+    is_pending,
+    is_warning,
+    response_to,
+)
+from pacs.dimse.pdu import AbortReason, AssociateAccept, AssociateRequest, Malformed
+from pacs.dimse.refused_callers import note_refusal
+from pacs.dimse.services import Answer, Operation, Request, Service
+from pacs.dimse.statuses import status_of
+from pacs.models import ApplicationEntity
+from radiology.dicom import is_uid
+from radiology.errors import OutOfResources, RadiologyError
+from radiology.services import audit
+
+log = structlog.get_logger(__name__)
+
+# A caller that moves nothing for this long may be cut when places are scarce: a registered node, another.
+STALE_SECONDS = (30.0, 1.0)
+SLOWEST = 1024  # bytes a second
+# A service that failed between messages is called again after so many seconds.
+AFTER_FAILURE = 5.0
+
+
+class ServedAssociation(Association):
+    """An association that a peer asked of us.
+
+    `state` is for services: what they keep for as long as the association lasts.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        contexts: dict[int, Context],
+        *,
+        request: AssociateRequest,
+        accept: AssociateAccept,
+        node: ApplicationEntity,
+        address: str,
+    ) -> None:
+        super().__init__(connection, contexts)
+        self.node = node
+        self.address = address
+        self.called_ae_title = request.called_ae_title
+        self.calling_ae_title = request.calling_ae_title
+        self.extended = dict(accept.extended)
+        self.state: dict[str, Any] = {}
+        services = {id(context.service): context.service for context in contexts.values()}
+        self.services: list[Service] = [service for service in services.values() if service is not None]
+
+
+class Acceptor:
+    """One accepted connection, in a thread of its own: `serve` returns when it is over.
+
+    `stop` is a descriptor that becomes readable when the daemon ends. `idle_seconds` is for registered
+    nodes and for other callers.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        address: str,
+        services: Sequence[Service],
+        stop: int,
+        idle_seconds: tuple[float, float],
+    ) -> None:
+        self.address = address
+        self.is_known = False
+        self._connection = connection
+        self._services = services
+        self._stop = stop
+        self._idle_seconds = idle_seconds
+        self._since = time.monotonic()
+        self._transferred_before = 0
+        self._counts: Counter[str] = Counter()
+
+    def is_stale(self, now: float) -> bool:
+        """Whether it holds its place without using it: between messages, or with next to nothing moving."""
+        elapsed = now - self._since
+        moved = self._connection.transferred - self._transferred_before
+        return (
+            self._connection.is_waiting
+            and elapsed > STALE_SECONDS[0 if self.is_known else 1]
+            and moved < SLOWEST * elapsed
+        )
+
+    def cut(self) -> None:
+        """End it from another thread."""
+        self._connection.cut()
+
+    def serve(self, body: bytes) -> None:
+        """Answer the association request whose body this is, then the messages."""
+        last = b""
+        association: ServedAssociation | None = None
+        try:
+            association = self._admit(body)
+            if association is not None:
+                last = self._serve_messages(association)
+        except Released:
+            last = pdu.release_reply()
+        except Closed:
+            pass
+        except ProtocolError as error:
+            last = pdu.abort(error.reason)
+            log.warning("association_aborted", address=self.address, why=error.what)
+        except Exception as error:
+            last = pdu.abort()
+            log.exception("association_failed", address=self.address, exc_info=error)
+        finally:
+            if association is not None:
+                self._end(association)
+            connections.close_all()
+            self._connection.close(last)
+
+    def _admit(self, body: bytes) -> ServedAssociation | None:
+        try:
+            request = pdu.decode_request(body)
+        except Malformed as error:
+            raise ProtocolError(AbortReason.INVALID_PARAMETER, str(error)) from None
+        rejection = negotiation.refusal(request)
+        node = None
+        if rejection is None:
+            try:
+                node = negotiation.caller(request.calling_ae_title, self.address)
+            except DatabaseError as error:
+                log.error("association_without_database", address=self.address, exc_info=error)
+                rejection = pdu.TEMPORARY_CONGESTION
+            else:
+                rejection = None if node is not None else pdu.CALLING_AE_TITLE_NOT_RECOGNIZED
+        titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
+        if rejection is not None or node is None:
+            log.warning("association_rejected", address=self.address, reason=rejection and rejection.reason, **titles)
+            self._connection.close(rejection.encode() if rejection else b"")
+            if rejection is not None and rejection.result == pdu.PERMANENT:
+                note_refusal(request, self.address, rejection)
+            return None
+        accept, contexts = negotiation.negotiate(request, node, self._services)
+        self.is_known = node.pk is not None
+        self._connection.respect(request.maximum_length)
+        self._connection.send_pdu(accept.encode())
+        log.info("association_accepted", address=self.address, contexts=len(contexts), node=node.pk, **titles)
+        return ServedAssociation(
+            self._connection, contexts, request=request, accept=accept, node=node, address=self.address
+        )
+
+    def _serve_messages(self, association: ServedAssociation) -> bytes:
+        """Until the peer releases, which is raised; or until we end it, with the PDU that is returned."""
+        while True:
+            self._mark()
+            if not self._wait(association):
+                return pdu.abort()
+            self._mark()
+            received = association.receive()
+            if received is None:
+                continue
+            context_id, command = received
+            context = association.contexts.get(context_id)
+            if context is None:
+                raise ProtocolError(AbortReason.INVALID_PARAMETER, "presentation context that was not accepted")
+            if command["CommandField"] == CommandField.C_CANCEL_RQ:
+                continue  # of an operation that was over before the cancel arrived
+            if command["CommandField"] & RESPONSE:
+                raise ProtocolError(AbortReason.UNEXPECTED_PARAMETER, "a response to nothing")
+            close_old_connections()
+            try:
+                self._serve_message(Request(association, context, command))
+            finally:
+                close_old_connections()
+
+    def _wait(self, association: ServedAssociation) -> bool:
+        """Whether the peer begins a message in time. Meanwhile services do what they have to do between messages."""
+        until = time.monotonic() + self._idle_seconds[0 if self.is_known else 1]
+        while (left := until - time.monotonic()) > 0:
+            found = self._connection.wait(seconds=min(left, self._when_idle(association)), stop=self._stop)
+            if found is not False:
+                return bool(found)
+        return False
+
+    def _when_idle(self, association: ServedAssociation) -> float:
+        """In how many seconds the services want to be called again."""
+        pauses = [math.inf]
+        for service in association.services:
+            if service.when_idle is None:
+                continue
+            try:
+                pause = service.when_idle(association)
+            except (Closed, ProtocolError):
+                raise
+            except Exception as error:
+                log.error("association_idle_failed", address=self.address, exc_info=error)
+                pause = AFTER_FAILURE
+            if pause is not None:
+                pauses.append(pause)
+        return min(pauses)
+
+    def _mark(self) -> None:
+        self._since = time.monotonic()
+        self._transferred_before = self._connection.transferred
+
+    def _serve_message(self, request: Request) -> None:
+        service = request.context.service
+        assert service is not None
+        operation = service.operations.get(request.command["CommandField"])
+        status: int = Status.UNABLE_TO_PROCESS
+        failure: Exception | None = None
+        has_answered = False
+        try:
+            for answer in self._answers(request, operation):
+                if has_answered:
+                    raise RuntimeError("an answer after the final one")
+                status = answer.status
+                has_answered = not is_pending(status)
+                self._send(request, answer)
+            if not has_answered:
+                raise RuntimeError("no final answer")
+        except (Closed, ProtocolError):
+            raise
+        except Exception as error:
+            failure = error
+            if has_answered:
+                log.exception("message_aftermath_failed", exc_info=error)
+            else:
+                answer = self._answer_to(error, request, operation)
+                status = answer.status
+                self._send(request, answer)
+        finally:
+            self._note(request, operation, status, failure)
+
+    def _answers(self, request: Request, operation: Operation | None) -> Iterator[Answer]:
+        command = request.command
+        named = command.get("AffectedSOPClassUID") or command.get("RequestedSOPClassUID")
+        if operation is None:
+            yield Answer(Status.UNRECOGNIZED_OPERATION)
+        elif named and named != request.context.abstract_syntax:
+            yield Answer(Status.SOP_CLASS_NOT_SUPPORTED)
+        elif operation.right and not getattr(request.node, operation.right):
+            yield Answer(Status.NOT_AUTHORISED)
+        else:
+            yield from operation.handler(request)
+
+    def _answer_to(self, error: Exception, request: Request, operation: Operation | None) -> Answer:
+        if not isinstance(error, RadiologyError):
+            log.error("message_error", command=_name(request), exc_info=error)
+        if isinstance(error, DatabaseError | MemoryError):
+            error = OutOfResources("The database does not answer.")
+        status = status_of(error, request.command["CommandField"])
+        if isinstance(error, OutOfResources) and operation is not None and operation.out_of_resources is not None:
+            status = operation.out_of_resources
+        comment = error.message if isinstance(error, RadiologyError) else "Internal error"
+        return Answer(status, fields={"ErrorComment": comment})
+
+    def _send(self, request: Request, answer: Answer) -> None:
+        request.drain()
+        encoded = None
+        if answer.data_set is not None:
+            encoded = data_sets.encode(answer.data_set, request.context.transfer_syntax)
+        command = response_to(request.command, answer.status, answer.fields, has_data_set=encoded is not None)
+        self._connection.send_message(request.context.context_id, encode(command), encoded)
+
+    def _note(self, request: Request, operation: Operation | None, status: int, failure: Exception | None) -> None:
+        succeeded = status in (Status.SUCCESS, Status.CANCEL) or is_warning(status)
+        self._counts[f"{_name(request)} {status:04X}"] += 1
+        if not succeeded:
+            log.warning(
+                "message_failed",
+                address=self.address,
+                calling=request.association.calling_ae_title,
+                command=_name(request),
+                status=f"{status:04X}",
+                kind=type(failure).__name__ if failure else None,
+                sop_class_uid=request.context.abstract_syntax,
+                sop_instance_uid=uid if is_uid(uid := request.sop_instance_uid) else None,
+            )
+        if operation is None or not operation.event:
+            return
+        studies = list(dict.fromkeys(request.study_instance_uids))
+        record(
+            request.association,
+            event=operation.event,
+            action=operation.action,
+            study_instance_uid=studies[0] if len(studies) == 1 else "",
+            succeeded=succeeded,
+            detail={**request.detail, "status": f"{status:04X}", "studies": studies[:100]},
+        )
+
+    def _end(self, association: ServedAssociation) -> None:
+        for service in association.services:
+            if service.at_end is not None:
+                try:
+                    service.at_end(association)
+                except Exception as error:
+                    log.exception("association_end_failed", exc_info=error)
+        log.info(
+            "association_ended",
+            address=self.address,
+            calling=association.calling_ae_title,
+            messages=dict(self._counts),
+            bytes=self._connection.transferred,
+        )
+
+
+def record(association: ServedAssociation, **facts: Any) -> None:
+    """Write to the audit trail who asked over this association. That the trail cannot be written ends nothing."""
+    detail = {
+        "calling": association.calling_ae_title,
+        "called": association.called_ae_title,
+        **facts.pop("detail", {}),
+    }
+    try:
+        audit.record(
+            who=association.node,
+            address=association.address,
+            site_id=association.node.site_id,
+            detail=detail,
+            **facts,
+        )
+    except DatabaseError as error:
+        log.error("audit_not_written", audit_event=facts.get("event"), exc_info=error)
+
+
+def _name(request: Request) -> str:
+    return f"{request.command['CommandField']:04X}"

@@ -1,0 +1,153 @@
+"""The daemon's main process: binds the ports, keeps the workers alive, ends them gracefully.
+
+It has no threads and no database connection, so that forking is safe at any moment. The workers share
+the listening sockets by inheritance: a connection that waits to be accepted is lost with no worker.
+"""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from pacs.dimse.services import Service
+from pacs.dimse.worker import STOP_SECONDS, Worker
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 1024
+BIND_SECONDS = 5.0
+SHORT_LIFE = 5.0
+LONGEST_PAUSE = 30.0
+PR_SET_PDEATHSIG = 1
+SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+
+
+class CannotListen(Exception):
+    """A port cannot be had; the text says which and what to do."""
+
+
+def listen(address: str, ports: Sequence[int]) -> list[socket.socket]:
+    """Sockets that listen on the ports. A port that is just being given up is waited for."""
+    return [_listen(address, port) for port in ports]
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    until = time.monotonic() + BIND_SECONDS
+    while True:
+        try:
+            return socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=address == "::")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < until:
+                time.sleep(0.2)
+                continue
+            why = {
+                errno.EADDRINUSE: "another program uses it: stop that one, or set SINAR_DICOM_PORT",
+                errno.EACCES: "ports below 1024 need a right: set SINAR_DICOM_PORT, or grant CAP_NET_BIND_SERVICE",
+                errno.EADDRNOTAVAIL: "this machine has no such address: set SINAR_BIND",
+            }.get(error.errno or 0, os.strerror(error.errno or 0))
+            raise CannotListen(f"Cannot listen on {address} port {port}: {why}.") from None
+
+
+class Server:
+    """`run` serves until SIGTERM or SIGINT."""
+
+    def __init__(self, listeners: Sequence[socket.socket], services: Sequence[Service], *, workers: int) -> None:
+        self._listeners = listeners
+        self._services = services
+        self._wanted = workers
+        self._workers: dict[int, float] = {}  # process id: when it began
+        self._pause = 0.0
+        self._next_start = 0.0
+
+    def run(self) -> None:
+        _raise_descriptor_limit()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        while True:
+            while len(self._workers) < self._wanted and time.monotonic() >= self._next_start:
+                self._start_worker()
+            received = signal.sigtimedwait(SIGNALS, 0.5)
+            if received is not None and received.si_signo != signal.SIGCHLD:
+                break
+            self._collect()
+        self._end()
+
+    def _start_worker(self) -> None:
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._workers[pid] = time.monotonic()
+            return
+        _run_child(lambda: Worker(self._listeners, self._services).run(), parent)
+
+    def _collect(self) -> None:
+        for pid in _exited():
+            began = self._workers.pop(pid, None)
+            if began is None:
+                continue
+            lived = time.monotonic() - began
+            self._pause = min(max(1.0, self._pause * 2), LONGEST_PAUSE) if lived < SHORT_LIFE else 0.0
+            self._next_start = time.monotonic() + self._pause
+            log.error("dimse_worker_died", worker=pid, lived=round(lived, 1), pause=self._pause)
+
+    def _end(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        until = time.monotonic() + STOP_SECONDS + 5
+        number = signal.SIGTERM
+        while self._workers:
+            for pid in self._workers:
+                os.kill(pid, number)
+            while self._workers and time.monotonic() < until:
+                signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+                for pid in _exited():
+                    self._workers.pop(pid, None)
+            number, until = signal.SIGKILL, time.monotonic() + 2
+        log.info("dimse_ended")
+
+
+def _run_child(work: Callable[[], None], parent: int) -> None:
+    """Do `work` in this forked process and end it, never returning into the parent's code."""
+    status = 1
+    try:
+        # A worker whose parent is gone would keep the port from the next one.
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if os.getppid() == parent:
+            work()
+            status = 0
+    except BaseException as error:
+        log.exception("dimse_worker_failed", exc_info=error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _exited() -> list[int]:
+    gone: list[int] = []
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return gone
+        if not pid:
+            return gone
+        gone.append(pid)
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

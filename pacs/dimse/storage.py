@@ -1,0 +1,106 @@
+"""The Storage service: C-STORE of every Storage SOP class in every transfer syntax (PS3.4 Annex B).
+
+Each fragment goes from the socket's buffer to the store service; no object is ever held in memory.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from pacs.dimse.acceptor import ServedAssociation, record
+from pacs.dimse.message import CommandField, Status
+from pacs.dimse.services import Answer, Operation, Request, Service
+from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
+from pacs.models import ApplicationEntity
+from pacs.services.storage_classes import is_storage
+from pacs.services.store import Source, Stored, StoreOutcome, receive, store_instance
+from radiology.dicom import is_uid
+from radiology.errors import DataSetMismatch
+from radiology.models import AuditAction
+
+MOST_AUDITED_STUDIES = 1000
+
+
+class StorageClasses:
+    """All of them, as a container: those that DICOM defines and those that it does not."""
+
+    def __contains__(self, sop_class_uid: object) -> bool:
+        return isinstance(sop_class_uid, str) and is_storage(sop_class_uid)
+
+
+def choose_storage_syntax(node: ApplicationEntity, proposed: Sequence[str], peer_provides: bool) -> str | None:
+    """The transfer syntax in which objects pass over a context; None when there is none.
+
+    From a sender: the first that it proposes and may use. Senders put first what they hold, and any
+    other choice makes them convert, with loss perhaps; big endian, which is retired, comes last.
+    To a receiver (C-GET): Explicit VR Little Endian if it is proposed, since every stored object can be
+    opened to it, whereas nothing is compressed on the way out.
+    """
+    usable = [syntax for syntax in proposed if syntax in STORAGE_TRANSFER_SYNTAXES]
+    if peer_provides:
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            if syntax in usable:
+                return syntax
+    elif node.transfer_syntaxes:
+        usable = [syntax for syntax in usable if syntax in node.transfer_syntaxes]
+    return next((syntax for syntax in usable if syntax != ExplicitVRBigEndian), usable[0] if usable else None)
+
+
+def store(request: Request) -> Iterator[Answer]:
+    """PS3.4 B.2.3. Success is said when the object is durable and findable, whatever was decided about it."""
+    sop_instance_uid = request.command.get("AffectedSOPInstanceUID", "")
+    if not is_uid(sop_instance_uid):
+        raise DataSetMismatch("The Affected SOP Instance UID is no UID.")
+    with receive(
+        source=_source(request.association),
+        transfer_syntax_uid=request.context.transfer_syntax,
+        sop_class_uid=request.context.abstract_syntax,
+        sop_instance_uid=sop_instance_uid,
+    ) as incoming:
+        for fragment in request.fragments():
+            incoming.write(fragment)
+        stored = store_instance(received=incoming.finish())
+    _tally(request.association, stored)
+    if stored.outcome is StoreOutcome.REFUSED:
+        yield Answer(Status.CANNOT_UNDERSTAND, fields={"ErrorComment": stored.reason})
+    elif stored.outcome is StoreOutcome.HELD:
+        yield Answer(Status.SUCCESS, fields={"ErrorComment": f"Held for review: {stored.reason}"})
+    else:
+        yield Answer(Status.SUCCESS)
+
+
+def audit_studies(association: ServedAssociation) -> None:
+    """One event for each study that the association brought, with what became of its objects."""
+    studies: dict[str, Counter[str]] = association.state.get("stored", {})
+    for study_instance_uid, outcomes in studies.items():
+        record(
+            association,
+            event="dicom.store",
+            action=AuditAction.CREATE,
+            study_instance_uid=study_instance_uid,
+            detail={"instances": dict(outcomes)},
+        )
+
+
+def _source(association: ServedAssociation) -> Source:
+    return association.state.setdefault("source", Source.of_node(association.node))
+
+
+def _tally(association: ServedAssociation, stored: Stored) -> None:
+    studies = association.state.setdefault("stored", {})
+    if stored.study_instance_uid not in studies and len(studies) >= MOST_AUDITED_STUDIES:
+        audit_studies(association)
+        studies.clear()
+    studies.setdefault(stored.study_instance_uid, Counter())[stored.outcome.value] += 1
+
+
+SERVICES = [
+    Service(
+        sop_classes=StorageClasses(),
+        operations={CommandField.C_STORE_RQ: Operation(store, right="may_store")},
+        choose_syntax=choose_storage_syntax,
+        peer_may_provide=True,
+        at_end=audit_studies,
+    ),
+]

@@ -1,0 +1,92 @@
+"""How a transfer's worker keeps its job, writes down what is settled, and learns that it was called off."""
+
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from pacs.dimse.connection import Connection
+from pacs.models import Transfer, TransferOutcome
+from pacs.services.transfer_runs import Outcome, note_results
+from radiology.models import Job
+from radiology.services import jobs
+
+EVERY_SECONDS = 1.0
+BATCH = 200
+# The rate shown is that of so many last moments.
+MOMENTS = 10
+
+
+class Progress:
+    """The run of one transfer. `beat` is called as often as one likes and does something once a second.
+
+    `beat` raises RadiologyError when the transfer was cancelled, or another worker took it over. What
+    was added before is written down even then.
+    """
+
+    def __init__(self, transfer: Transfer, job: Job) -> None:
+        self.transfer = transfer
+        self._job = job
+        self._settled: dict[str, Outcome] = {}
+        self._objects = self._bytes = 0
+        self._connection: Connection | None = None
+        self._transferred = 0
+        self._moments: deque[tuple[float, int, int]] = deque(maxlen=MOMENTS)
+        self._last = time.monotonic()
+        self._mark()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write(running=False)
+
+    def over(self, connection: Connection) -> None:
+        """Bytes go over this connection from now on."""
+        self._connection, self._transferred = connection, connection.transferred
+
+    def count_bytes(self, size: int) -> None:
+        """So many bytes came by a connection that is not ours."""
+        self._bytes += size
+
+    def restart(self) -> None:
+        """What was settled so far does not count for the speed."""
+        self._moments.clear()
+        self._mark()
+
+    def add(self, outcome: Outcome) -> None:
+        """One object is settled."""
+        self._settled[outcome.sop_instance_uid] = outcome
+        if outcome.outcome != TransferOutcome.FAILED:
+            self._objects += 1
+        if len(self._settled) >= BATCH:
+            self._write(running=True)
+
+    def beat(self) -> None:
+        """Once a second: write down what is settled and keep the job."""
+        if time.monotonic() - self._last < EVERY_SECONDS:
+            return
+        self._write(running=True)
+        jobs.extend_lease(job=self._job, progress=self.transfer.settled, total=self.transfer.total)
+        self._last = time.monotonic()
+
+    def _write(self, *, running: bool) -> None:
+        self._mark()
+        rate, pace = self._speed() if running else (0.0, 0.0)
+        settled, self._settled = self._settled, {}
+        note_results(transfer=self.transfer, outcomes=list(settled.values()), rate=rate, pace=pace)
+
+    def _mark(self) -> None:
+        if self._connection is not None:
+            self._bytes += self._connection.transferred - self._transferred
+            self._transferred = self._connection.transferred
+        self._moments.append((time.monotonic(), self._bytes, self._objects))
+
+    def _speed(self) -> tuple[float, float]:
+        (began, first_bytes, first_objects), (now, last_bytes, last_objects) = self._moments[0], self._moments[-1]
+        seconds = now - began
+        if seconds < EVERY_SECONDS / 2:
+            return 0.0, 0.0
+        return (last_bytes - first_bytes) / seconds, (last_objects - first_objects) / seconds

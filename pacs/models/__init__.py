@@ -1,0 +1,67 @@
+from pacs.models.application_entity import ApplicationEntity, ConflictAnswer
+from pacs.models.commitment import CommitmentState, ReportedOver, StorageCommitment
+from pacs.models.correction import Correction, CorrectionKind, Removal, RemovalCode, RemovedInstance
+from pacs.models.held import HeldChoice, HeldDecision, HeldReason
+from pacs.models.imports import (
+    ImportedAs,
+    ImportedFile,
+    ImportedStudy,
+    ImportKind,
+    ImportRefusal,
+    ImportRun,
+    ImportState,
+)
+from pacs.models.instance import Instance
+from pacs.models.series import RequestAttributes, Series
+from pacs.models.storage import HeldObject, HeldState, Location, Volume, VolumeKind
+from pacs.models.study import Study
+from pacs.models.transfer import (
+    Transfer,
+    TransferDirection,
+    TransferMethod,
+    TransferOutcome,
+    TransferResult,
+    TransferState,
+)
+from pacs.models.verification import FindingKind, Verification, VerificationFinding
+
+__all__ = [
+    "ApplicationEntity",
+    "CommitmentState",
+    "ConflictAnswer",
+    "Correction",
+    "CorrectionKind",
+    "FindingKind",
+    "HeldChoice",
+    "HeldDecision",
+    "HeldObject",
+    "HeldReason",
+    "HeldState",
+    "ImportKind",
+    "ImportRefusal",
+    "ImportRun",
+    "ImportState",
+    "ImportedAs",
+    "ImportedFile",
+    "ImportedStudy",
+    "Instance",
+    "Location",
+    "Removal",
+    "RemovalCode",
+    "RemovedInstance",
+    "ReportedOver",
+    "RequestAttributes",
+    "Series",
+    "StorageCommitment",
+    "Study",
+    "Transfer",
+    "TransferDirection",
+    "TransferMethod",
+    "TransferOutcome",
+    "TransferResult",
+    "TransferState",
+    "Verification",
+    "VerificationFinding",
+    "Volume",
+    "VolumeKind",
+]

@@ -1,0 +1,23 @@
+"""What happens to images when the department to the left of us changes something."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from pacs.models import Study
+from pacs.services import patient_merges  # noqa: F401  (registers what moves)
+from pacs.services.coercion import lay_patient_over
+from radiology.models import Patient, Site
+from radiology.signals import accession_number_chosen, patient_saved
+
+
+@receiver(patient_saved)
+def send_new_name_with_objects(patient: Patient, **_: Any) -> None:
+    """What was acquired under the old name leaves under the new one, and open lists show it."""
+    lay_patient_over(patient)
+
+
+@receiver(accession_number_chosen)
+def has_a_study(site: Site, accession_number: str, **_: Any) -> bool:
+    """Images that came with a number would otherwise join the order that gets it."""
+    return Study.objects.filter(site=site, accession_number=accession_number).exists()

@@ -1,0 +1,1 @@
+"""What runs in the bounded child process: code streams decoded, pictures drawn. No Django here."""

@@ -1,0 +1,62 @@
+"""Hiding a whole study from every door at once, without a rejection note; `removal.restore` shows it again.
+
+For images that turned out to be of somebody else: they are never purged, and what still arrives for
+them is hidden as well.
+"""
+
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from pacs.models import Instance, Removal, RemovalCode, RemovedInstance, Study
+from pacs.services import rejection
+from pacs.services.coercion import lock_studies
+from radiology.dicom import clean
+from radiology.errors import NotAllowed, NotFound
+from radiology.models import AuditAction, User
+from radiology.services import audit
+
+
+@transaction.atomic
+def hide_study(*, who: Any, study: Study, code: RemovalCode, reason: str = "", address: str | None = None) -> Removal:
+    """Hide all objects of a study, and those that still come. Raises NotAllowed, NotFound."""
+    if not who.may("studies.correct"):
+        raise NotAllowed(_("You may not hide images."))
+    lock_studies([study.pk])
+    found = Study.objects.visible_to(who).filter(pk=study.pk).first()
+    if found is None:
+        raise NotFound(_("There is no such study."))
+    removal = Removal.objects.create(
+        site_id=found.site_id,
+        study_ref=found,
+        study_instance_uid=found.study_instance_uid,
+        code=code,
+        reason=clean(reason)[:200],
+        user=who if isinstance(who, User) else None,
+        agent=audit.agent_of(who),
+    )
+    hide_what_came(removal=removal)
+    audit.record(
+        event="study.hidden",
+        action=AuditAction.DELETE,
+        who=who,
+        address=address,
+        site_id=found.site_id,
+        patient_id=found.patient_ref_id,
+        study_instance_uid=found.study_instance_uid,
+        detail={"removal": str(removal.public_id), "code": code},
+    )
+    return removal
+
+
+def hide_what_came(*, removal: Removal) -> None:
+    """Hide what its study shows now, inside the caller's transaction."""
+    shown = Instance.objects.filter(series_ref__study_ref=removal.study_ref, removed_at=None)
+    uids = list(shown.order_by("pk").values_list("sop_instance_uid", flat=True))
+    RemovedInstance.objects.bulk_create(
+        [RemovedInstance(removal=removal, site_id=removal.site_id, sop_instance_uid=uid) for uid in uids],
+        batch_size=5000,
+        ignore_conflicts=True,
+    )
+    rejection.hide(site=removal.site_id, sop_instance_uids=uids)

@@ -1,0 +1,377 @@
+"""The rows that a batch of received objects belongs to: patients, studies, series, counters."""
+
+import zoneinfo
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from pacs.models import HeldReason, Instance, RequestAttributes, Series, Study
+from pacs.services.coercion import lay_person_over, of_person, of_study, with_attributes
+from pacs.services.deletion import may_return
+from pacs.services.header import Header
+from pacs.services.incoming import SERIES_ATTRIBUTES, STUDY_ATTRIBUTES, Received, Source
+from pacs.services.overlay import text_of
+from pacs.signals import studies_stored
+from radiology.dicom import PersonName, instant, parse_da, parse_offset
+from radiology.models import Patient
+from radiology.services.identity import (
+    Identity,
+    OtherIdentifier,
+    insert_missing,
+    patient_for_study,
+    same_person,
+    survivor_named,
+)
+
+MOST_IDENTIFIERS = 20
+MOST_MERGES = 20
+PATIENT_ID = "00100020"
+
+
+class Indexer:
+    """Finds or makes, inside the caller's transaction, the rows of a batch.
+
+    Rows are made in the order of their UIDs, level by level, and studies are locked before anything
+    below them is touched, so that batches and corrections that share studies wait for each other
+    rather than lock each other out.
+    """
+
+    def __init__(self, received: Sequence[Received]) -> None:
+        self._studies: dict[tuple[int, str], Study] = {}
+        self._series: dict[tuple[int, str], Series] = {}
+        self._conflicts: dict[int, HeldReason] = {}
+        self._refused: set[int] = set()
+        self._new: set[int] = set()
+        self._find_studies(received)
+        self._find_series([each for each in received if id(each) not in self._conflicts])
+
+    def conflict(self, received: Received) -> HeldReason | None:
+        """Why this object cannot join the tree, if so."""
+        return self._conflicts.get(id(received))
+
+    def is_refused(self, received: Received) -> bool:
+        """Whether the study that it would join was deleted here, and the site refuses what is sent again."""
+        return id(received) in self._refused
+
+    def study(self, received: Received) -> int:
+        """The row of the study that an object joins."""
+        return self._series[_series_key(received)].study_ref_id
+
+    def tell(self, stored: Sequence[Received]) -> None:
+        """Send `studies_stored` about the studies that `stored` joined."""
+        studies = {self.study(each) for each in stored}
+        if studies:
+            studies_stored.send(sender=Study, studies=sorted(studies), new=sorted(studies & self._new))
+
+    def instance(self, received: Received) -> Instance:
+        """The row of one object, not yet inserted."""
+        return Instance(
+            site=received.source.site,
+            series_ref=self._series[_series_key(received)],
+            sop_instance_uid=received.sop_instance_uid,
+            sop_class_uid=received.sop_class_uid,
+            **instance_columns(received.header),
+        )
+
+    def count(self, stored: Sequence[Received]) -> None:
+        """Raise the counters of the series and studies that `stored` joined; what was hidden as empty is shown."""
+        series_images: Counter[int] = Counter()
+        series_bytes: Counter[int] = Counter()
+        studies: dict[int, list[Received]] = {}
+        for each in stored:
+            series = self._series[_series_key(each)]
+            series_images[series.pk] += 1
+            series_bytes[series.pk] += each.size
+            studies.setdefault(series.study_ref_id, []).append(each)
+        with connection.cursor() as cursor:
+            for pk in sorted(series_images):
+                cursor.execute(
+                    """
+                    UPDATE pacs_series SET
+                        number_of_series_related_instances = number_of_series_related_instances + %s,
+                        size = size + %s, version = version + 1, updated_at = now(), removed_at = NULL
+                    WHERE id = %s
+                    """,
+                    [series_images[pk], series_bytes[pk], pk],
+                )
+        for pk in sorted(studies):
+            self._count_study(pk, studies[pk])
+
+    def _count_study(self, pk: int, stored: list[Received]) -> None:
+        modalities = {self._series[_series_key(each)].modality for each in stored} - {""}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE pacs_study SET
+                    number_of_study_related_instances = number_of_study_related_instances + %s,
+                    number_of_study_related_series =
+                        (SELECT count(*) FROM pacs_series
+                          WHERE study_ref_id = %s AND number_of_series_related_instances > 0),
+                    size = size + %s,
+                    modalities_in_study = ARRAY(
+                        SELECT DISTINCT unnest(modalities_in_study || %s::varchar[]) ORDER BY 1),
+                    sop_classes_in_study = ARRAY(
+                        SELECT DISTINCT unnest(sop_classes_in_study || %s::varchar[]) ORDER BY 1),
+                    version = version + 1, updated_at = now(), deleted_at = NULL, deletion_reason = ''
+                WHERE id = %s
+                """,
+                [
+                    len(stored), pk, sum(each.size for each in stored),
+                    sorted(modalities), sorted({each.sop_class_uid for each in stored}), pk,
+                ],
+            )  # fmt: skip
+
+    def _find_studies(self, received: Sequence[Received]) -> None:
+        wanted = {_study_key(each): each for each in received}
+        self._studies = _load_studies(wanted)
+        missing = sorted(wanted.keys() - self._studies.keys())
+        if missing:
+            made = insert_missing([_study(wanted[key]) for key in missing], returning="study_instance_uid")
+            self._new.update(made.values())
+            self._studies.update(_load_studies(missing))
+        for each in received:
+            study = self._studies[_study_key(each)]
+            identity = identity_of(each.header, each.source)
+            if same_person_or_own(study, identity):
+                continue
+            survivor = survivor_named(site=each.source.site, identity=identity)
+            if survivor is not None and survivor.pk == study.patient_ref_id:
+                lay_person_over(study)
+            else:
+                self._conflicts[id(each)] = HeldReason.STUDY_OF_OTHER_PATIENT
+        for key, study in self._studies.items():
+            self._studies[key] = _merged_into(study)
+
+    def _find_series(self, received: Sequence[Received]) -> None:
+        self._series = _load_series({_series_key(each): each for each in received})
+        for each in received:
+            study = self._joined(each)
+            if study.deleted_at is None:
+                continue
+            if may_return(study):
+                self._new.add(study.pk)
+            else:
+                self._refused.add(id(each))
+        received = [each for each in received if id(each) not in self._refused]
+        wanted = {_series_key(each): each for each in received}
+        missing = sorted(wanted.keys() - self._series.keys())
+        if missing:
+            rows = [_series_row(wanted[key], self._studies[_study_key(wanted[key])]) for key in missing]
+            made = insert_missing(rows, returning="series_instance_uid")
+            self._series.update(_load_series(missing))
+            for key in missing:
+                if key[1] in made:
+                    _insert_request_attributes(self._series[key], wanted[key].header)
+        for each in received:
+            series = self._series[_series_key(each)]
+            if each.study_instance_uid == series.received_study_instance_uid:
+                continue  # it was moved to another study: what belongs to it follows
+            if series.study_ref_id != self._studies[_study_key(each)].pk:
+                self._conflicts[id(each)] = HeldReason.SERIES_OF_OTHER_STUDY
+
+    def _joined(self, received: Received) -> Study:
+        """The study that an object joins: the one that its series was moved to, else the one that it names."""
+        series = self._series.get(_series_key(received))
+        if series is not None and series.received_study_instance_uid == received.study_instance_uid:
+            return _locked(series.study_ref_id)
+        return self._studies[_study_key(received)]
+
+
+def same_person_or_own(study: Study, identity: Identity) -> bool:
+    """Whether an object that names that patient may join `study`: its patient is the study's."""
+    patient = study.patient_ref
+    if was_corrected_from(study, identity):
+        return True
+    if patient.is_provisional and not patient.patient_id and not identity.patient_id:
+        return same_person(patient, identity)
+    return bool(identity.patient_id) and same_person(patient, identity)
+
+
+def was_corrected_from(study: Study, identity: Identity) -> bool:
+    """Whether somebody said that what names `identity` in this study is another patient's."""
+    return PATIENT_ID in study.overlay.get("attributes", {}) and same_person(patient_as_received(study), identity)
+
+
+def patient_as_received(study: Study) -> Patient:
+    """Who the objects of a study said they are of, before somebody corrected it; in no database."""
+    received = {tag: study.attributes.get(tag, {}) for tag in ("00100010", PATIENT_ID, "00100021", "00100030")}
+    name, patient_id, issuer, born = (text_of(element) for element in received.values())
+    return Patient(
+        patient_id=patient_id,
+        issuer_of_patient_id=issuer,
+        patient_name=name,
+        patient_birth_date=born,
+        birth_date=parse_da(born),
+    )
+
+
+def identity_of(header: Header, source: Source) -> Identity:
+    """What an object says of its patient. Several ids where one belongs are not to be trusted."""
+    patient_id = header.text(0x00100020)
+    issuer = header.first(0x00100021) or source.issuer_of_patient_id
+    return Identity(
+        patient_id=patient_id[:64],
+        issuer_of_patient_id=issuer[:64] if patient_id else "",
+        patient_name=header.first(0x00100010)[:324],
+        patient_birth_date=header.first(0x00100030)[:16],
+        patient_sex=header.first(0x00100040)[:16],
+        trusted=len(patient_id) <= 64 and "\\" not in patient_id,
+        others=_other_identifiers(header),
+    )
+
+
+def _other_identifiers(header: Header) -> tuple[OtherIdentifier, ...]:
+    """OtherPatientIDsSequence (0010,1002), else the retired OtherPatientIDs (0010,1000)."""
+    found = [(item.first(0x00100020), item.first(0x00100021)) for item in header.items(0x00101002)[:MOST_IDENTIFIERS]]
+    if not found:
+        found = [(value.strip(), "") for value in header.text(0x00101000).split("\\")[:MOST_IDENTIFIERS]]
+    return tuple(OtherIdentifier(value[:64], issuer[:64]) for value, issuer in found if value)
+
+
+def _study_key(received: Received) -> tuple[int, str]:
+    return received.source.site.pk, received.study_instance_uid
+
+
+def _series_key(received: Received) -> tuple[int, str]:
+    return received.source.site.pk, received.series_instance_uid
+
+
+def _load_studies(keys: Sequence[tuple[int, str]] | dict[tuple[int, str], Received]) -> dict[tuple[int, str], Study]:
+    found = _locking().filter(site__in={site for site, _ in keys}, study_instance_uid__in={uid for _, uid in keys})
+    return {(each.site_id, each.study_instance_uid): each for each in found}
+
+
+def _load_series(keys: Sequence[tuple[int, str]] | dict[tuple[int, str], Received]) -> dict[tuple[int, str], Series]:
+    found = Series.objects.filter(site__in={site for site, _ in keys}, series_instance_uid__in={uid for _, uid in keys})
+    return {(each.site_id, each.series_instance_uid): each for each in found}
+
+
+def _study(received: Received) -> Study:
+    """A new study; of a patient who was merged into another, with that other's identity laid over."""
+    now = timezone.now()
+    columns = study_columns(received.header, received.source)
+    identity = identity_of(received.header, received.source)
+    patient = patient_for_study(
+        site=received.source.site, identity=identity, study_instance_uid=received.study_instance_uid
+    )
+    is_other = not patient.is_provisional and not same_person(patient, identity)
+    return Study(
+        site=received.source.site,
+        patient_ref=patient,
+        overlay=with_attributes({}, of_person(patient)) if is_other else {},
+        study_instance_uid=received.study_instance_uid,
+        sort_at=columns["study_datetime"] or now,
+        created_at=now,
+        updated_at=now,
+        **columns,
+    )
+
+
+def _series(received: Received, study: Study) -> Series:
+    return Series(
+        site=received.source.site,
+        study_ref=study,
+        series_instance_uid=received.series_instance_uid,
+        source_ae_title=received.source.ae_title[:16],
+        **series_columns(received.header),
+    )
+
+
+def _series_row(received: Received, study: Study) -> Series:
+    """A new series; in a study that its own was merged into, it is corrected as those that came before."""
+    row = _series(received, study)
+    if received.study_instance_uid != study.study_instance_uid:
+        row.received_study_instance_uid = received.study_instance_uid
+        row.overlay = with_attributes({}, of_study(study))
+    return row
+
+
+def _merged_into(study: Study) -> Study:
+    """The study that now holds what this one held."""
+    for _ in range(MOST_MERGES):
+        if study.merged_into_id is None:
+            return study
+        study = _locked(study.merged_into_id)
+    return study
+
+
+def _locking() -> QuerySet[Study]:
+    return Study.objects.select_for_update(no_key=True, of=("self",)).select_related("patient_ref").order_by("id")
+
+
+def _locked(pk: int) -> Study:
+    return _locking().get(pk=pk)
+
+
+def study_columns(header: Header, source: Source) -> dict[str, Any]:
+    """The columns of a study's row that its objects' header gives."""
+    study_date, study_time = header.first(0x00080020)[:16], header.first(0x00080030)[:16]
+    offset = header.first(0x00080201)
+    zone = parse_offset(offset) or zoneinfo.ZoneInfo(source.time_zone or source.site.time_zone)
+    referrer = header.first(0x00080090)
+    issuer = header.items(0x00080051)
+    return {
+        "study_date": study_date,
+        "study_time": study_time,
+        "timezone_offset_from_utc": offset[:5],
+        "study_datetime": instant(study_date, study_time, zone),
+        "accession_number": header.first(0x00080050)[:64],
+        "issuer_of_accession_number": (issuer[0].first(0x00400031) if issuer else "")[:64],
+        "study_id": header.first(0x00200010)[:64],
+        "study_description": header.first(0x00081030)[:256],
+        "referring_physician_name": referrer[:324],
+        "referring_physician_name_search": PersonName(referrer).normalised[:512],
+        "attributes": header.to_json(STUDY_ATTRIBUTES),
+    }
+
+
+def series_columns(header: Header) -> dict[str, Any]:
+    """The columns of a series' row that its objects' header gives."""
+    return {
+        "modality": header.first(0x00080060)[:16],
+        "series_number": header.integer(0x00200011),
+        "series_description": header.first(0x0008103E)[:256],
+        "series_date": header.first(0x00080021)[:16],
+        "series_time": header.first(0x00080031)[:16],
+        "body_part_examined": header.first(0x00180015)[:64],
+        "laterality": header.first(0x00200060)[:16],
+        "station_name": header.first(0x00081010)[:64],
+        "protocol_name": header.first(0x00181030)[:256],
+        "performed_procedure_step_start_date": header.first(0x00400244)[:16],
+        "performed_procedure_step_start_time": header.first(0x00400245)[:16],
+        "attributes": header.to_json(SERIES_ATTRIBUTES),
+    }
+
+
+def instance_columns(header: Header) -> dict[str, Any]:
+    """The columns of an instance's row that its header gives."""
+    return {
+        "instance_number": header.integer(0x00200013),
+        "rows": _positive(header.integer(0x00280010)),
+        "columns": _positive(header.integer(0x00280011)),
+        "bits_allocated": _positive(header.integer(0x00280100), 0x7FFF),
+        "number_of_frames": _positive(header.integer(0x00280008)),
+        "content_date": header.first(0x00080023)[:16],
+        "content_time": header.first(0x00080033)[:16],
+    }
+
+
+def _insert_request_attributes(series: Series, header: Header) -> None:
+    RequestAttributes.objects.bulk_create(
+        RequestAttributes(
+            series_ref=series,
+            scheduled_procedure_step_id=item.first(0x00400009)[:64],
+            requested_procedure_id=item.first(0x00401001)[:64],
+            accession_number=item.first(0x00080050)[:64],
+            study_instance_uid=item.uid(0x0020000D)[:64],
+        )
+        for item in header.items(0x00400275)[:50]
+    )
+
+
+def _positive(number: int | None, largest: int = 2**31 - 1) -> int | None:
+    return number if number is not None and 0 <= number <= largest else None

@@ -1,0 +1,290 @@
+"""Objects as files under one folder, durable before anybody is told so.
+
+    incoming/<key>.part             being written; its writer holds a lock on it
+    2026/11/23/15/52/<key>.dcm      published
+
+A key is a UUIDv7, and the published path follows from the key alone. Publishing makes a second link
+to the same file; the first goes once the database row is committed. So whatever a crash leaves is in
+incoming/, and its key says where the other link would be.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from pacs.storage.places import Expected, Published
+from radiology.errors import OutOfResources
+from radiology.models.keys import uuid7
+
+if TYPE_CHECKING:
+    from pacs.storage.protocol import Backend
+
+SPACE_CHECK_EVERY = 16 * 1024 * 1024
+# Beside the published files: drafts, and what file systems and storage systems keep for themselves.
+NOT_PUBLISHED = {"incoming", "lost+found"}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def path_of(key: uuid.UUID) -> str:
+    """The published path of `key`, relative to the folder: a directory a minute."""
+    moment = datetime.fromtimestamp((key.int >> 80) / 1000, UTC)
+    return f"{moment:%Y/%m/%d/%H/%M}/{key.hex}.dcm"
+
+
+class Draft:
+    """A file being written. The hash covers what `write` gets, which begins at `head_size`.
+
+    Raises OutOfResources when the disk is full, the reserve is reached or a write fails.
+    """
+
+    def __init__(self, disk: "Disk", *, head_size: int) -> None:
+        self.key = uuid7()
+        self.disk = disk
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._checked = 0
+        self.head_size = head_size
+        self.path = disk.incoming / f"{self.key.hex}.part"
+        disk.require_space(0)
+        try:
+            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise out_of_resources(error) from error
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        os.lseek(self._file, head_size, os.SEEK_SET)
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append `chunk`."""
+        if self.size - self._checked > SPACE_CHECK_EVERY:
+            self.disk.require_space(len(chunk))
+            self._checked = self.size
+        self._hash.update(chunk)
+        view = memoryview(chunk)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            raise out_of_resources(error) from error
+        self.size += len(chunk)
+
+    def fileno(self) -> int:
+        """The descriptor, for mapping what was written."""
+        return self._file
+
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+    def seal(self, head: bytes) -> None:
+        """Write the head in front and sync the file: its bytes survive a power cut from here on."""
+        self._write_head(head)
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise out_of_resources(error) from error
+
+    def _write_head(self, head: bytes) -> None:
+        if len(head) != self.head_size:
+            raise ValueError("the head has not the size that was reserved")
+        try:
+            os.pwrite(self._file, head, 0)
+        except OSError as error:
+            raise out_of_resources(error) from error
+
+    def copy_from(self, source: "Backend", path: str) -> bool:
+        """Have the volume itself copy a whole file from another, head included, instead of write and seal.
+
+        False when it cannot: nothing was done then.
+        """
+        return False
+
+    def publish(self) -> str:
+        """Link the file to its lasting path, which is returned; `Disk.sync` makes the link durable."""
+        relative = path_of(self.key)
+        target = self.disk.root / relative
+        try:
+            self.disk.make_folder(target.parent)
+            os.link(self.path, target)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise out_of_resources(error) from error
+        return relative
+
+    def retract(self) -> None:
+        """Take the lasting link back: the row was not written."""
+        (self.disk.root / path_of(self.key)).unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove the link in incoming/ and close. Safe to call twice."""
+        if self._file >= 0:
+            self.path.unlink(missing_ok=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close, and leave both links to the collector: nobody knows whether the row was committed."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class Disk:
+    """One folder of objects on a local or shared file system."""
+
+    def __init__(self, root: Path, *, reserve: int) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        self.reserve = reserve
+        self._known: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the folder and incoming/."""
+        try:
+            self.incoming.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.root)
+        except OSError as error:
+            raise out_of_resources(error) from error
+
+    def draft(self, *, head_size: int) -> Draft:
+        """Begin a new file."""
+        return Draft(self, head_size=head_size)
+
+    def open(self, path: str) -> BinaryIO:
+        """A published file for reading. Raises FileNotFoundError."""
+        return open(self.root / path, "rb")
+
+    def open_mapped(self, path: str, *, expected: Expected | None = None) -> BinaryIO:
+        """A published file, which can be mapped as it lies there. Raises FileNotFoundError."""
+        return self.open(path)
+
+    def size(self, path: str) -> int | None:
+        """How long a published file is; None when there is none."""
+        try:
+            found = os.stat(self.root / path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise out_of_resources(error) from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def walk(self, *, after: str = "") -> Iterator[Published]:
+        """All published files in the order of their paths, those behind `after`; links are not followed."""
+        if not self.root.is_dir():
+            raise OutOfResources(f"The folder {self.root} is not there: is its disk mounted?")
+        yield from self._walk("", after)
+
+    def _walk(self, folder: str, after: str) -> Iterator[Published]:
+        try:
+            with os.scandir(self.root / folder) as listing:
+                entries = sorted(((each.is_dir(follow_symlinks=False), each) for each in listing), key=_order)
+        except FileNotFoundError:
+            return  # removed meanwhile
+        except OSError as error:
+            raise out_of_resources(error) from error
+        for is_folder, entry in entries:
+            path = folder + entry.name
+            if entry.name.startswith(".") or (not folder and entry.name in NOT_PUBLISHED):
+                continue
+            if is_folder:
+                if f"{path}/" > after[: len(path) + 1] or after.startswith(f"{path}/"):
+                    yield from self._walk(f"{path}/", after)
+            elif path > after and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    yield Published(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def drafts(self) -> set[uuid.UUID]:
+        """Keys of all drafts, whether their writer lives or not."""
+        found = set()
+        for part in self.incoming.glob("*.part"):
+            with contextlib.suppress(ValueError):
+                found.add(uuid.UUID(hex=part.stem))
+        return found
+
+    def require_space(self, size: int) -> None:
+        """Raise OutOfResources when `size` more bytes would touch the reserve."""
+        try:
+            if not self.incoming.is_dir():
+                self.prepare()
+            state = os.statvfs(self.root)
+        except OSError as error:
+            raise out_of_resources(error) from error
+        if state.f_bavail * state.f_frsize < self.reserve + size or (state.f_files and not state.f_favail):
+            raise OutOfResources("The archive's disk is full: free some space or lower the volume's reserve.")
+
+    def make_folder(self, folder: Path) -> None:
+        """Make `folder` and those above it, each synced in its parent.
+
+        One that exists is synced once too: whoever made it may not have come that far.
+        """
+        missing = []
+        while folder not in self._known and folder != self.root:
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            sync_folder(each.parent)
+        with self._lock:
+            if len(self._known) > 1000:
+                self._known.clear()
+            self._known.update(missing)
+
+    def sync(self, paths: list[str]) -> None:
+        """Make the links of `paths` durable: each folder once."""
+        try:
+            for folder in {(self.root / path).parent for path in paths}:
+                sync_folder(folder)
+        except OSError as error:
+            raise out_of_resources(error) from error
+
+    def remove(self, path: str) -> None:
+        """Delete a published file."""
+        (self.root / path).unlink(missing_ok=True)
+
+    def abandoned(self) -> list[uuid.UUID]:
+        """Keys of drafts whose writer is gone: nobody holds their lock."""
+        found = []
+        for part in self.incoming.glob("*.part"):
+            try:
+                with part.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(uuid.UUID(hex=part.stem))
+            except (OSError, ValueError):
+                continue
+        return found
+
+    def clear(self, key: uuid.UUID, *, published: bool) -> None:
+        """Remove an abandoned draft; its lasting link too, unless a row points there."""
+        if not published:
+            self.remove(path_of(key))
+        (self.incoming / f"{key.hex}.part").unlink(missing_ok=True)
+
+
+def _order(entry: "tuple[bool, os.DirEntry[str]]") -> str:
+    """Folders sort as their paths do, which go on with a slash."""
+    return entry[1].name + ("/" if entry[0] else "")
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a directory, so that the names in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def out_of_resources(error: OSError) -> OutOfResources:
+    """The error to tell a peer when the disk fails."""
+    if error.errno in NO_SPACE:
+        return OutOfResources("The archive's disk is full: free some space.")
+    return OutOfResources(f"The archive's disk cannot be written: {os.strerror(error.errno or 0)}.")

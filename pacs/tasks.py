@@ -1,0 +1,28 @@
+"""Registers this app's job handlers with the worker."""
+
+from pacs.dimse import commitment_report, instance_availability, transfer_fetch, transfer_send
+from pacs.services import (
+    collect,
+    commitment_check,
+    imports,
+    imports_upload,
+    rejection_forwarding,
+    relocation,
+    removal,
+    verification,
+)
+
+__all__ = [
+    "collect",
+    "commitment_check",
+    "commitment_report",
+    "imports",
+    "imports_upload",
+    "instance_availability",
+    "rejection_forwarding",
+    "relocation",
+    "removal",
+    "transfer_fetch",
+    "transfer_send",
+    "verification",
+]
