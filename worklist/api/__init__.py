@@ -1,0 +1,1 @@
+"""The part of `/api/v1` about what is scheduled and performed."""

@@ -1,0 +1,29 @@
+"""What this app adds to the configuration file: rooms with their hours, and devices. Blocks pass by, and stay out."""
+
+from radiology.services.configuration import Section, register
+from worklist.models import Device, OpeningHours, Room
+
+BY_CODE = ("site__code", "code")
+ROOMS = Section("rooms", Room, ("site", "code"), ("name", "location", "position", "slot_minutes", "is_active"))
+HOURS = Section("opening_hours", OpeningHours, ("room", "weekday", "opens"), ("closes",), references={"room": BY_CODE})
+DEVICES = Section(
+    "devices",
+    Device,
+    ("site", "station_ae_title"),
+    (
+        "name",
+        "modality",
+        "room",
+        "station_name",
+        "node",
+        "worklist_reach",
+        "worklist_days_back",
+        "worklist_days_ahead",
+        "sends_mpps",
+        "quiet_minutes",
+        "is_active",
+    ),
+    references={"room": BY_CODE, "node": ("title", "host", "port")},
+)
+
+register(ROOMS, HOURS, DEVICES)

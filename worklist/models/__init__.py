@@ -1,0 +1,49 @@
+from worklist.models.performed import (
+    CompletedBy,
+    PerformedProcedureStep,
+    PerformedStatus,
+    PerformedStepReference,
+    PerformedWarning,
+    StudyCompletion,
+)
+from worklist.models.quality import BoardPreference, QualityCheck, QualityOutcome, RejectReason
+from worklist.models.query import WorklistQuery
+from worklist.models.reconciliation import (
+    CaseReason,
+    CaseState,
+    DecisionKind,
+    ReconciliationCase,
+    ReconciliationDecision,
+    WorklistSettings,
+)
+from worklist.models.room import Device, OpeningHours, Room, RoomBlock, WorklistReach
+from worklist.models.step import ENDED, OPEN, ScheduledProcedureStep, StepStatus
+
+__all__ = [
+    "ENDED",
+    "OPEN",
+    "BoardPreference",
+    "CaseReason",
+    "CaseState",
+    "CompletedBy",
+    "DecisionKind",
+    "Device",
+    "OpeningHours",
+    "PerformedProcedureStep",
+    "PerformedStatus",
+    "PerformedStepReference",
+    "PerformedWarning",
+    "QualityCheck",
+    "QualityOutcome",
+    "ReconciliationCase",
+    "ReconciliationDecision",
+    "RejectReason",
+    "Room",
+    "RoomBlock",
+    "ScheduledProcedureStep",
+    "StepStatus",
+    "StudyCompletion",
+    "WorklistQuery",
+    "WorklistReach",
+    "WorklistSettings",
+]

@@ -1,0 +1,47 @@
+"""What happens on the worklist when an order or the archive to the left of it changes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.dispatch import receiver
+
+from pacs.models import Study
+from pacs.services import availability
+from pacs.signals import studies_stored
+from radiology.models import Order
+from radiology.signals import order_changed, order_placed
+from worklist.models import PerformedProcedureStep
+from worklist.services import inference
+from worklist.services.performed import MPPS
+from worklist.services.planning import follow_order, plan_order
+from worklist.signals import study_completed, study_linked
+
+
+@receiver(order_placed)
+def plan_its_steps(order: Order, who: Any = None, **_: Any) -> None:
+    """In the transaction of the order: there is none without its steps."""
+    plan_order(order=order, who=who)
+
+
+@receiver(order_changed)
+def let_steps_follow(order: Order, changes: dict[str, Any] | None = None, who: Any = None, **_: Any) -> None:
+    follow_order(order=order, changes=changes, who=who)
+
+
+@receiver(studies_stored)
+def watch_what_came(studies: Iterable[int], **_: Any) -> None:
+    """Images say something about examinations whose device says nothing, and about completeness."""
+    inference.watch_studies(studies=studies)
+
+
+@receiver(study_linked)
+def look_at_what_was_linked(study: Study, **_: Any) -> None:
+    """Its images may have come long before."""
+    inference.look_now(studies=[study.pk])
+
+
+@receiver(study_completed)
+def tell_that_it_is_complete(study: Study, performed: Sequence[PerformedProcedureStep], **_: Any) -> None:
+    """Nodes that ask are told, with the performed steps behind it (PS3.4 Annex R)."""
+    steps = [availability.PerformedStep(MPPS, each.sop_instance_uid) for each in performed]
+    availability.study_completed(study=study, steps=steps)

@@ -1,0 +1,82 @@
+"""When a study is complete, and that it is told.
+
+A study is complete when the devices say so (every performed step of it has ended, one at least was completed,
+and all the objects that they list are here), or when no image has come for its quiet period. While a
+performed step is in progress, no quiet period counts. Images that arrive later reopen the study, and it
+is completed anew.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import Q
+from django.utils import timezone
+
+from pacs.models import Instance, Study
+from worklist.models import (
+    CompletedBy,
+    PerformedProcedureStep,
+    PerformedStatus,
+    PerformedStepReference,
+    StudyCompletion,
+)
+from worklist.services.performed_series import objects_of
+from worklist.signals import study_completed, study_reopened
+
+
+def performed_of(study: Study) -> list[PerformedProcedureStep]:
+    """The performed steps whose images are in a study; those with a wrong worklist entry are none of them."""
+    uid = study.study_instance_uid
+    keys = PerformedStepReference.objects.filter(study_instance_uid=uid).values("performed_ref")
+    named = PerformedProcedureStep.objects.filter(Q(study_instance_uid=uid) | Q(pk__in=keys), site_id=study.site_id)
+    return list(named.filter(is_wrong_entry=False).order_by("pk"))
+
+
+def completion_of(study: Study) -> StudyCompletion | None:
+    """The completion that stands, if the study is complete."""
+    return StudyCompletion.objects.standing().filter(study_ref=study).first()
+
+
+def settle_completion(
+    *, study: Study, performed: Sequence[PerformedProcedureStep], last_at: datetime, is_quiet: bool
+) -> StudyCompletion | None:
+    """Reopen or complete a study, whose row the caller has locked; the completion that now stands.
+
+    `last_at` is when its last image came, `is_quiet` whether that is long enough ago.
+    """
+    standing = completion_of(study)
+    if standing is not None and last_at > standing.at:
+        standing.reopened_at = timezone.now()
+        standing.save(update_fields=["reopened_at"])
+        study_reopened.send(sender=Study, study=study, completion=standing)
+        standing = None
+    if standing is not None:
+        return standing
+    how = _how(study, performed, is_quiet=is_quiet)
+    if how is None:
+        return None
+    made = StudyCompletion.objects.create(
+        study_ref=study,
+        how=how,
+        number_of_instances=study.number_of_study_related_instances,
+        performed_step_uids=[each.sop_instance_uid for each in performed],
+    )
+    study_completed.send(sender=Study, study=study, performed=list(performed), completion=made)
+    return made
+
+
+def _how(study: Study, performed: Sequence[PerformedProcedureStep], *, is_quiet: bool) -> CompletedBy | None:
+    statuses = {each.performed_procedure_step_status for each in performed}
+    if PerformedStatus.IN_PROGRESS in statuses:
+        return None
+    # Of a study that was complete before, nobody says again that it is.
+    said = PerformedStatus.COMPLETED in statuses and not StudyCompletion.objects.filter(study_ref=study).exists()
+    if said and _is_all_here(study, performed):
+        return CompletedBy.MPPS
+    return CompletedBy.QUIET if is_quiet else None
+
+
+def _is_all_here(study: Study, performed: Sequence[PerformedProcedureStep]) -> bool:
+    listed = {uid for each in performed for uid in objects_of(performed=each)}
+    found = Instance.objects.filter(site_id=study.site_id, sop_instance_uid__in=listed).count()
+    return found == len(listed)

@@ -1,0 +1,5 @@
+"""Registers this app's job handlers with the worker."""
+
+from worklist.services import inference, query_log, reconciliation_jobs
+
+__all__ = ["inference", "query_log", "reconciliation_jobs"]
