@@ -1,0 +1,83 @@
+// The viewer's configuration. Read by its page before its own script.
+{
+  // The page's language is the one chosen in Sinar; a choice in the viewer lasts until that changes.
+  const language = "{{ language }}";
+  if (localStorage.getItem("sinar.language") !== language) {
+    localStorage.setItem("sinar.language", language);
+    localStorage.setItem("i18nextLng", language);
+    document.cookie = `i18next=${language};path=/;SameSite=Lax`;
+  }
+
+  // Writing takes Django's token; the viewer sends with the session cookie only.
+  const token = () => document.cookie.match(/(?:^|; ){{ csrf_cookie }}=([^;]*)/)?.[1] ?? "";
+  const { open, send } = XMLHttpRequest.prototype;
+  XMLHttpRequest.prototype.open = function (method, url, ...rest) {
+    this.sinarWrites = !/^(GET|HEAD|OPTIONS)$/i.test(method) && new URL(url, location.href).origin === location.origin;
+    return open.call(this, method, url, ...rest);
+  };
+  XMLHttpRequest.prototype.send = function (body) {
+    if (this.sinarWrites) this.setRequestHeader("X-CSRFToken", token());
+    return send.call(this, body);
+  };
+}
+
+window.config = {
+  name: "sinar",
+  routerBasename: "/ohif/",
+  extensions: [],
+  modes: [],
+  customizationService: { "ohif.tours": { $set: [] } },
+  showStudyList: false,
+  showPatientInfo: "visible",
+  showWarningMessageForCrossOrigin: false,
+  showCPUFallbackMessage: true,
+  showLoadingIndicator: true,
+  showErrorDetails: "production",
+  investigationalUseDialog: { option: "never" },
+  disableConfirmationPrompts: true,
+  measurementTrackingMode: "simplified",
+  strictZSpacingForVolumeViewport: true,
+  maxNumberOfWebWorkers: 4,
+  maxNumRequests: { interaction: 100, thumbnail: 5, prefetch: 25 },
+  whiteLabeling: {
+    createLogoComponentFn: (React) =>
+      React.createElement(
+        "a",
+        { href: "/worklist", title: "Sinar", style: { color: "#fff", fontWeight: 600, fontSize: "1.1rem", padding: "0 0.75rem" } },
+        "Sinar",
+      ),
+  },
+  httpErrorHandler: (error) => {
+    if (error.status === 401) {
+      location.assign("/accounts/login/?next=" + encodeURIComponent(location.pathname + location.search));
+    }
+  },
+  defaultDataSourceName: "dicomweb",
+  dataSources: [
+    {
+      namespace: "@ohif/extension-default.dataSourcesModule.dicomweb",
+      sourceName: "dicomweb",
+      configuration: {
+        friendlyName: "Sinar",
+        name: "sinar",
+        qidoRoot: "/dicom-web",
+        wadoRoot: "/dicom-web",
+        qidoSupportsIncludeField: true,
+        imageRendering: "wadors",
+        thumbnailRendering: "wadors",
+        enableStudyLazyLoad: true,
+        supportsFuzzyMatching: true,
+        supportsWildcard: true,
+        supportsReject: false,
+        dicomUploadEnabled: false,
+        omitQuotationForMultipartRequest: true,
+        bulkDataURI: { enabled: true, relativeResolution: "studies" },
+      },
+    },
+    {
+      namespace: "@ohif/extension-default.dataSourcesModule.dicomlocal",
+      sourceName: "dicomlocal",
+      configuration: { friendlyName: "Files of this computer" },
+    },
+  ],
+};
