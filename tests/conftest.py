@@ -17,6 +17,7 @@ from pytest_django import DjangoDbBlocker
 from tests import daemons
 from tests.daemons import Daemon
 from tests.databases import MigrationRows, drop_database, make_database
+from tests.pynetdicom_pause import stand_still
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -40,6 +41,7 @@ CHROMIUM_FLAGS = [
 def pytest_configure() -> None:
     if not os.environ.get("DATABASE_URL"):
         raise pytest.UsageError("Set DATABASE_URL to a PostgreSQL where you may create databases, or type `make test`.")
+    stand_still()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
