@@ -8,7 +8,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from radiology.models import Priority, Role, User
-from tests.factories import make_device, make_order, make_patient, make_requested_procedure, make_room, make_step
+from tests.factories import let_it_be_noon, make_device, make_order, make_patient, make_requested_procedure, make_room, make_step
 from worklist.models import ScheduledProcedureStep, StepStatus
 from worklist.services.steps import move_step
 
@@ -18,6 +18,7 @@ LONG = "A" * 64 + "^" + "B" * 60
 @pytest.fixture(autouse=True)
 def day(person: User) -> list[ScheduledProcedureStep]:
     """Three rooms and a morning's examinations, one urgent, one late, one of a patient with a very long name."""
+    let_it_be_noon()
     person.groups.add(Group.objects.get(name=Role.RADIOGRAPHER))
     now = timezone.now().replace(second=0, microsecond=0)
     devices = [make_device(f"CT{number}", room=make_room(f"R{number}", name=f"CT {number}")) for number in (1, 2)]

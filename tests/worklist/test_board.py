@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from radiology.models import Priority, Role, User
 from tests.factories import (
+    let_it_be_noon,
     make_device,
     make_order,
     make_patient,
@@ -184,6 +185,7 @@ def test_nonsense_in_the_address_shows_the_board_of_today(signed_in: Client, que
 
 
 def test_the_corridor_screen_names_nobody(signed_in: Client) -> None:
+    let_it_be_noon()
     patient = make_patient("RM-778899", "SANTOSO^AGUS")
     step = make_step(
         make_requested_procedure(make_order(patient, accession_number="ACC004711")), device=make_device("CT7")
