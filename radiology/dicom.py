@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
+from anyascii import anyascii
 from pydicom import charset
 from pydicom.charset import convert_encodings, decode_bytes
 
@@ -17,6 +18,7 @@ LONGEST = {"AE": 16, "AS": 4, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 1
 # Where ISO 2022 goes back to the initial character set (PS3.5 6.1.2.5.3).
 TEXT_DELIMITERS = set(b"\r\n\t\f\\")
 PN_DELIMITERS = set(b"^=\\")
+NO_DELIMITERS = str.maketrans("^=\\", "???")
 
 # pydicom counts iso_ir_58 (GB 2312) among the codecs that bring their own escape sequences. It does not: its
 # sequence would be left in the text when decoding, and be missing when encoding.
@@ -183,7 +185,10 @@ def clean(text: str) -> str:
 
 
 def transliterate(text: str, specific_character_set: str) -> str:
-    """`text` in the nearest characters that the character set has; `?` where there is none."""
+    """`text` in the nearest characters that the character set has, other scripts as they are spelt in Latin letters.
+
+    `?` where there is none. No delimiter of values, components or groups comes of a character that was none.
+    """
     codec = encodings(specific_character_set)[0] if specific_character_set else "ascii"
     result = []
     for character in text:
@@ -192,7 +197,11 @@ def transliterate(text: str, specific_character_set: str) -> str:
             result.append(character)
         except UnicodeEncodeError:
             plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
-            result.append(plain.encode(codec, "replace").decode(codec))
+            try:
+                plain.encode(codec)
+            except UnicodeEncodeError:
+                plain = anyascii(character) or "?"
+            result.append(plain.translate(NO_DELIMITERS))
     return "".join(result)
 
 

@@ -283,9 +283,14 @@ class TestCharacterSets:
             assert found == text
 
     def test_the_nearest_characters(self) -> None:
-        assert transliterate("Jérôme Łódź", "ISO_IR 100") == "Jérôme ?ódz"
+        assert transliterate("Jérôme Łódź", "ISO_IR 100") == "Jérôme Lódz"
         assert transliterate("Jérôme", "") == "Jerome"
-        assert transliterate("山田", "ISO_IR 100") == "??"
+        assert transliterate("Иванова^Мария", "ISO_IR 100") == "Ivanova^Mariya"
+        assert transliterate("张伟", "ISO_IR 144") == "ZhangWei"
+        assert transliterate("\ue000", "ISO_IR 100") == "?"
+
+    def test_no_delimiter_comes_of_another_character(self) -> None:
+        assert transliterate("A＾B＝C＼D", "ISO_IR 100") == "A?B?C?D"
 
     @given(st.text(max_size=50))
     def test_clean_text_can_be_kept(self, text: str) -> None:
