@@ -1,5 +1,6 @@
 """How values look on a page: icons, names, ages, dates."""
 
+import re
 import uuid
 import zoneinfo
 from datetime import date, datetime
@@ -20,6 +21,7 @@ from radiology.models import Role, Theme
 from radiology.notices import UNDO
 
 register = template.Library()
+MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)")
 
 THEME_COOKIE = "sinar_theme"
 DARK_BY_ROLE = "dark_by_role"
@@ -78,6 +80,19 @@ def age(born: date | None, on: date | datetime | None = None) -> str:
         return npgettext("age", "%(count)d mo", "%(count)d mo", months) % {"count": months}
     days = (day - born).days
     return npgettext("age", "%(count)d d", "%(count)d d", days) % {"count": days}
+
+
+@register.filter
+def local_moments(text: str) -> str:
+    """A line of the history whose moments, kept in UTC, read by the clock of the place."""
+
+    def local(found: re.Match[str]) -> str:
+        try:
+            return formats.date_format(timezone.localtime(datetime.fromisoformat(found[0])), "j M Y H:i")
+        except (ValueError, OverflowError):
+            return found[0]
+
+    return MOMENT.sub(local, text)
 
 
 @register.filter

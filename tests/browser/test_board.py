@@ -8,7 +8,15 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from radiology.models import Priority, Role, User
-from tests.factories import let_it_be_noon, make_device, make_order, make_patient, make_requested_procedure, make_room, make_step
+from tests.factories import (
+    let_it_be_noon,
+    make_device,
+    make_order,
+    make_patient,
+    make_requested_procedure,
+    make_room,
+    make_step,
+)
 from worklist.models import ScheduledProcedureStep, StepStatus
 from worklist.services.steps import move_step
 

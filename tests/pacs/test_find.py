@@ -191,7 +191,11 @@ def test_plain_text_is_marked_with_a_set_that_every_device_knows() -> None:
 
 @pytest.mark.parametrize(
     ("character_set", "expected"),
-    [("ISO_IR 100", "Müller^Jürgen=ShanTian"), ("ISO_IR 6", "Muller^Jurgen=ShanTian"), ("\\ISO 2022 IR 87", "Muller^Jurgen=山田")],
+    [
+        ("ISO_IR 100", "Müller^Jürgen=ShanTian"),
+        ("ISO_IR 6", "Muller^Jurgen=ShanTian"),
+        ("\\ISO 2022 IR 87", "Muller^Jurgen=山田"),
+    ],
 )
 def test_the_character_set_of_the_node_comes_first_and_the_rest_is_transliterated(
     character_set: str, expected: str

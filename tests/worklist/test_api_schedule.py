@@ -134,6 +134,8 @@ def test_a_step_is_put_on_the_calendar_and_taken_off(simrs: ApiProgram) -> None:
     problem(stale, 412)
     moved = simrs.patch(address(step), {"room": "CT2", "device": "CT2"}, If_Match=placed["ETag"]).json()
     assert (moved["room"], moved["device"], moved["scheduled_start"]) == ("CT2", "CT2", entry["scheduled_start"])
+    back = simrs.patch(address(step), {"device": "CT1"}, **tag(step)).json()
+    assert (back["room"], back["device"]) == ("CT1", "CT1"), "a device stands in its room"
     off = simrs.patch(address(step), {"room": None, "start": None}, **tag(step)).json()
     assert (off["room"], off["scheduled_start"]) == (None, None)
 

@@ -1,5 +1,7 @@
 """The page of one examination and the quality check of its images."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -9,12 +11,22 @@ from pytest_django import DjangoAssertNumQueries
 from pacs.models import Series, Study
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import Role, User
-from tests.factories import make_order, make_patient, make_requested_procedure, make_step, make_study, make_user
+from tests.factories import (
+    make_device,
+    make_order,
+    make_patient,
+    make_requested_procedure,
+    make_room,
+    make_step,
+    make_study,
+    make_user,
+)
 from tests.pacs.dicomweb import store
 from tests.pacs.objects import ct, part10
 from worklist.models import QualityCheck, ScheduledProcedureStep, StepStatus
 from worklist.services import board as boards
 from worklist.services import quality
+from worklist.services.scheduling import schedule_step
 from worklist.services.steps import move_step
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +56,21 @@ def step(radiographer: User) -> ScheduledProcedureStep:
             store(radiographer.site, part10(ct(seed=image, InstanceNumber=image, **place)))
     Study.objects.update(requested_procedure_ref=step.requested_procedure_ref)
     return step
+
+
+def test_the_page_of_its_order_leads_to_it_and_tells_its_history_by_the_local_clock(client: Client) -> None:
+    device = make_device("CT1", room=make_room("CT1", name="Ruang CT"))
+    order = make_order(make_patient("MRN-1001", "SANTOSO^BUDI"))
+    make_step(make_requested_procedure(order), scheduled_start=None)
+    step = make_step(make_requested_procedure(order), scheduled_start=None)
+    start = datetime(2030, 3, 5, 20, 30, tzinfo=UTC)
+    schedule_step(step=step, room=device.room, device=device, start=start, who=make_user("desk", role=Role.DESK))
+    client.force_login(make_user("rina", role=Role.RADIOGRAPHER), "django.contrib.auth.backends.ModelBackend")
+    page = client.get(f"/orders/{order.public_id}").content.decode()
+    words = " ".join(page.split())
+    assert reverse("examination", args=[step.public_id]) in page
+    assert "6 Mar 2030 03:30 · Ruang CT · Scheduled" in words and "no time yet · Scheduled" in words
+    assert "CT1 CT1 6 Mar 2030 03:30" in words and "2030-03-05T20:30" not in words
 
 
 def test_everything_about_an_examination_stands_on_one_page(

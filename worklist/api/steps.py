@@ -135,13 +135,15 @@ class OneStep(ScheduleView):
             raise InvalidValue("The body names nothing to change: give start, room, device or duration.")
         common = {"step": found, "who": request.user, "version": version, "reason": text_of(given, "reason")}
         start = _start(given, found)
-        room = _room(given, found)
+        device = _device(given, found)
+        room = _room(given, found, device)
         if start is None and room is None:
             return _answer(request, unschedule_step(**common))
         if room is None or start is None:
             missing = "room" if room is None else "start"
             raise InvalidValue(f"{missing} is needed too: this step has none yet.", field=missing)
-        device = _device(given, found, room)
+        if "device" not in given and device is not None and device.room_id != room.pk:
+            device = None
         duration, anyway = given.get("duration"), given.get("anyway", False)
         if duration is not None and (isinstance(duration, bool) or not isinstance(duration, int)):
             raise InvalidValue("duration must be a whole number of minutes.", field="duration")
@@ -157,9 +159,9 @@ def _start(given: Mapping[str, Any], step: ScheduledProcedureStep) -> datetime |
     return None if given["start"] is None else moment_of(text_of(given, "start"), "start")
 
 
-def _room(given: Mapping[str, Any], step: ScheduledProcedureStep) -> Room | None:
+def _room(given: Mapping[str, Any], step: ScheduledProcedureStep, device: Device | None) -> Room | None:
     if "room" not in given:
-        return step.room
+        return device.room if device is not None and "device" in given else step.room
     if given["room"] is None:
         return None
     room = Room.objects.filter(site=step.site_id, code=text_of(given, "room")).first()
@@ -168,12 +170,13 @@ def _room(given: Mapping[str, Any], step: ScheduledProcedureStep) -> Room | None
     return room
 
 
-def _device(given: Mapping[str, Any], step: ScheduledProcedureStep, room: Room) -> Device | None:
+def _device(given: Mapping[str, Any], step: ScheduledProcedureStep) -> Device | None:
     if "device" not in given:
-        return step.device if step.device is not None and step.device.room_id == room.pk else None
+        return step.device
     if given["device"] is None:
         return None
-    device = Device.objects.filter(site=step.site_id, station_ae_title=text_of(given, "device")).first()
+    devices = Device.objects.select_related("room").filter(site=step.site_id)
+    device = devices.filter(station_ae_title=text_of(given, "device")).first()
     if device is None:
         raise InvalidValue("There is no device of that AE title.", field="device")
     return device
