@@ -160,11 +160,31 @@ def latest(address: str) -> Callable[[Page], None]:
     return reach
 
 
+def first(address: str, beneath: str) -> Callable[[Page], None]:
+    """The first page whose address begins with `beneath` that a list leads to."""
+
+    def reach(page: Page) -> None:
+        at(address)(page)
+        link = page.locator(f"main a[href^='{beneath}']").first.get_attribute("href")
+        at(link or address)(page)
+
+    return reach
+
+
 PICTURES = (
     Picture("home", at("/")),
-    Picture("worklist", at("/worklist")),
-    Picture("worklist-dark", at("/worklist"), WALL, dark=True),
-    Picture("worklist-phone", at("/worklist"), PHONE),
+    Picture("board", at("/worklist?view=board&by=room")),
+    Picture("board-dark", at("/worklist?view=board&by=status"), WALL, dark=True),
+    Picture("board-phone", at("/worklist?view=board&by=list"), PHONE),
+    Picture("examination", first("/worklist?view=board&by=list&status=done", "/examinations/")),
+    Picture("schedule", at("/schedule")),
+    Picture("order", first("/orders?status=completed", "/orders/0")),
+    Picture("worklist-query", at("/worklist/queries/try?modality=CT&station=DEMO_CT")),
+    Picture("reconciliation", at("/reconciliation")),
+    Picture("patients", at("/patients?q=halim")),
+    Picture("worklist", at("/worklist?view=studies")),
+    Picture("worklist-dark", at("/worklist?view=studies"), WALL, dark=True),
+    Picture("worklist-phone", at("/worklist?view=studies"), PHONE),
     Picture("search", at("/worklist?q=thorax+today")),
     Picture("patient", patient(THORAX)),
     Picture("patient-phone", patient(BRAIN), PHONE),
