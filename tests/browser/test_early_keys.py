@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from django.contrib.auth.models import Group
 from playwright.sync_api import Page, Route, expect
 
+from radiology.models import Role, User
 from tests.browser.volume import ct_volume
 from tests.factories import make_patient, make_study
 
@@ -63,4 +66,22 @@ def test_early_keys_move_in_the_rows_and_open_one(signed_in: Page, complaints: l
     expect(signed_in.get_by_role("link", name="Study 2")).to_be_focused()
     signed_in.keyboard.press("Enter")
     expect(signed_in.get_by_role("heading", name="Study 2")).to_be_visible()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("has_focus", [True, False], ids=["in the field", "before it has the focus"])
+def test_what_is_typed_for_the_first_field_stands_in_it_and_is_searched(
+    signed_in: Page, person: User, complaints: list[str], has_focus: bool
+) -> None:
+    person.groups.add(Group.objects.get(name=Role.DESK))
+    make_patient("001234", "LESTARI^AYU")
+    with without_scripts(signed_in, "/orders/new"):
+        expect(signed_in.locator("#q")).to_be_focused()
+        if not has_focus:
+            signed_in.evaluate("document.activeElement.blur()")
+        signed_in.keyboard.type("les")
+    expect(signed_in.locator("#q")).to_have_value("les")
+    expect(signed_in.get_by_text("AYU LESTARI")).to_be_visible()
+    signed_in.keyboard.type(" ay")
+    expect(signed_in.locator("#q")).to_have_value("les ay")
     assert complaints == []
