@@ -109,10 +109,12 @@ class MigrationRows:
             if changed:
                 cursor.execute("TRUNCATE {} CASCADE".format(", ".join(f'"{table}"' for table in changed)))
             for table, checksum in self.checksums.items():
-                if self._checksum(cursor, table) != checksum:  # emptied just now, or by a test
+                # Emptied just now or by a test; or a daemon has added to it since, which the next time removes.
+                if self._checksum(cursor, table) != checksum:
                     columns = self._columns(cursor, table)
                     cursor.execute(
                         f'INSERT INTO public."{table}" ({columns}) SELECT {columns} FROM migration_rows."{table}"'
+                        " ON CONFLICT DO NOTHING"
                     )
 
     @staticmethod

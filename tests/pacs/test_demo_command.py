@@ -138,7 +138,7 @@ def test_a_killed_run_is_completed_by_the_next(archive: dict[str, str]) -> None:
     with subprocess.Popen(
         [sys.executable, "manage.py", "demo", *SMALL], cwd=ROOT, env=archive, stdout=subprocess.DEVNULL
     ) as process:
-        wait_until(lambda: Instance.objects.exists(), seconds=30, what="the first image")
+        wait_until(lambda: Instance.objects.exists(), seconds=120, what="the first image")
         process.kill()
     begun = instances()
     assert 0 < len(begun) < OBJECTS
