@@ -26,7 +26,7 @@ from radiology.order_form import label_of
 from radiology.pages import next_address, refusal
 from radiology.services import audit, order_attachments, order_moves, order_search
 from radiology.services.order_fields import FIELDS
-from radiology.services.orders import remove_procedure
+from radiology.services.orders import OPEN, remove_procedure
 
 VERSIONS = 50
 # Status of the list's chips: what is open is what people look for.
@@ -292,12 +292,13 @@ def _context(request: PageRequest, found: Order, **more: Any) -> dict[str, Any]:
         "moves": [name for name in moves if name not in hidden],
         "may_write": may,
         "may_change": may and found.status not in {OrderStatus.REVOKED, OrderStatus.ENTERED_IN_ERROR},
+        "may_add": may and found.status in OPEN,
         "papers": list(found.attachments.filter(removed_at=None).defer("content").select_related("added_by")),
         "versions": [
             (each, [(_field_name(name), *_both(change)) for name, change in each.changes.items()])
             for each in found.versions.select_related("user")[:VERSIONS]
         ],
-        "keys": [("e", _("Change")), ("p", _("Print the slip")), ("o", _("New order"))],
+        "keys": [("a", _("Add a procedure")), ("e", _("Change")), ("p", _("Print the slip")), ("o", _("New order"))],
         **more,
     }
 

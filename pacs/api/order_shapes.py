@@ -177,6 +177,20 @@ class OrderChanges(OrderValues):
     accept_warnings = serializers.BooleanField(required=False)
 
 
+class MoreProcedures(serializers.Serializer):
+    """What is wanted too."""
+
+    procedures = OrderedProcedure(many=True)
+    reason = Text(required=False, help_text="Why; it is kept.")
+    accept_warnings = serializers.BooleanField(required=False, help_text="Order in spite of `warnings`.")
+
+
+class ProcedureReason(serializers.Serializer):
+    """Why; it is kept."""
+
+    reason = Text()
+
+
 class OrderReason(serializers.Serializer):
     """Why; required to cancel, discontinue and hold."""
 
@@ -232,5 +246,8 @@ NEW = [
 ]
 CHANGED = [
     OpenApiExample("Moved", value={"current_patient_location": "ICU 3", "reason": "dipindah"}, request_only=True)
+]
+MORE = [
+    OpenApiExample("One more", value={"procedures": [{"code": "CTTHX"}], "reason": "curiga massa"}, request_only=True)
 ]
 WHY = [OpenApiExample("Why", value={"reason": "pasien pulang"}, request_only=True)]

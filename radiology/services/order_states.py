@@ -65,6 +65,7 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
                 _("A procedure that is %(before)s cannot become %(after)s.")
                 % {"before": mine.get_status_display(), "after": ProcedureStatus(to).label},
                 field="status",
+                order=order,
             )
         before, mine.status = mine.status, to
         RequestedProcedure.objects.filter(pk=mine.pk).update(status=to)
@@ -93,6 +94,7 @@ def move_order(
             _("An order that is %(before)s cannot become %(after)s.")
             % {"before": order.get_status_display(), "after": OrderStatus(to).label},
             field="status",
+            order=order,
         )
     changes: dict[str, Any] = {}
     concerned = []
@@ -162,4 +164,4 @@ def _write(
         order.status_reason = reason[:200]
         Order.objects.filter(pk=order.pk).update(status=status, status_reason=order.status_reason)
     record_version(order=order, changes=changes, who=who, reason=reason)
-    order_changed.send(sender=Order, order=order, procedures=procedures, changes=changes, who=who)
+    order_changed.send(sender=Order, order=order, procedures=procedures, changes=changes, who=who, reason=reason[:200])

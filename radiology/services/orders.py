@@ -28,7 +28,13 @@ from radiology.models import (
 from radiology.services import audit, order_safety
 from radiology.services.accession import lock, next_accession_number, require_free
 from radiology.services.order_fields import FIELDS, NUMBERS, as_text, read_values, require_sense
-from radiology.services.order_procedures import ProcedureRequest, Wanted, find_procedures, make_procedures
+from radiology.services.order_procedures import (
+    ProcedureRequest,
+    Wanted,
+    find_procedures,
+    make_procedures,
+    require_new,
+)
 from radiology.services.order_states import move_procedure, record_version
 from radiology.signals import order_changed, order_placed
 
@@ -120,7 +126,7 @@ def change_order(
     """The order with other values; what they were and became is kept. Values that are the same change nothing.
 
     Raises NotAllowed, InvalidValue, PreconditionFailed when it is no longer at `version`, Conflict when it was
-    called off, NeedsConfirmation as `place_order` does.
+    called off (the `order` is among its facts), NeedsConfirmation as `place_order` does.
     """
     require_right(who)
     order = claim_order(order, version)
@@ -129,6 +135,7 @@ def change_order(
             _("An order that is %(status)s is not changed any more: reinstate it first.")
             % {"status": order.get_status_display()},
             field="status",
+            order=order,
         )
     after = read_values(changes, allowed=FIELDS)
     differing = {name: value for name, value in after.items() if getattr(order, name) != value}
@@ -149,14 +156,18 @@ def change_order(
 def add_procedures(
     *,
     order: Order,
-    version: int,
+    version: int | None,
     procedures: Sequence[ProcedureRequest],
     reason: str = "",
     who: Any = None,
     accept_warnings: bool = False,
     address: str | None = None,
 ) -> list[RequestedProcedure]:
-    """More procedures under the same accession number. Raises as `change_order` does."""
+    """More procedures under the same accession number. Raises as `change_order` does.
+
+    One that stands in the order already (the same code and side, neither called off nor discontinued) is a
+    Conflict, with `order` and `procedure` among its facts.
+    """
     require_right(who)
     order = claim_order(order, version)
     if order.status not in OPEN:
@@ -164,9 +175,11 @@ def add_procedures(
             _("Nothing can be added to an order that is %(status)s: place a new one.")
             % {"status": order.get_status_display()},
             field="status",
+            order=order,
         )
     wanted = find_procedures(site=order.site, requests=procedures)
     there = [each for each in _procedures(order) if each.status != ProcedureStatus.CANCELLED]
+    require_new(order=order, there=there, wanted=wanted)
     _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, new=wanted)
     made = make_procedures(order=order, wanted=wanted)
     told = {f"procedure {each.requested_procedure_id}": [None, str(each)] for each in made}
@@ -177,11 +190,12 @@ def add_procedures(
 
 @transaction.atomic
 def remove_procedure(
-    *, procedure: RequestedProcedure, version: int, reason: str, who: Any = None, address: str | None = None
+    *, procedure: RequestedProcedure, version: int | None, reason: str, who: Any = None, address: str | None = None
 ) -> Order:
     """Call one procedure off; it stays in the order as cancelled, and an order of which nothing is left is revoked.
 
-    Raises NotAllowed, InvalidValue without a reason, PreconditionFailed, Conflict when it has begun.
+    One that is called off already stays so: nothing changes. Raises NotAllowed, InvalidValue without a reason,
+    PreconditionFailed, Conflict when it has begun (the `order` is among its facts).
     """
     require_right(who)
     claim_order(procedure.order_ref, version)

@@ -145,6 +145,26 @@ def test_it_is_held_cancelled_and_taken_back(desk: Client) -> None:
     assert row.status == "cancelled"
 
 
+def test_a_procedure_is_added_from_the_page_of_the_order_and_one_that_stands_in_it_is_told(
+    desk: Client, chest: Procedure
+) -> None:
+    patient, abdomen = make_patient(), entry("USABD", "USG Abdomen", modality="US", is_ionising=False)
+    desk.post("/orders/new", form(patient, chest))
+    order = Order.objects.get()
+    path = f"/orders/{order.public_id}"
+    assert f'data-key="a" href="{path}/edit#procedure-text"' in text(desk.get(path))
+    assert 'id="procedure-text"' in text(desk.get(f"{path}/edit"))
+    sent = {"version": "1", "priority": "ROUTINE", "reason": "curiga batu"}
+    refused = desk.post(f"{path}/edit", {**sent, "procedure": [str(abdomen.public_id), str(chest.public_id)]})
+    assert refused.status_code == 409 and "Foto Thorax PA stands in this order already" in text(refused)
+    assert f'id="chosen-{abdomen.public_id}"' in text(refused) and "curiga batu" in text(refused)
+    assert order.requested_procedures.count() == 1
+    assert desk.post(f"{path}/edit", {**sent, "procedure": [str(abdomen.public_id)]}).status_code == 302
+    assert "USG Abdomen" in text(desk.get(path)) and "curiga batu" in text(desk.get(path))
+    Order.objects.filter(pk=order.pk).update(status=OrderStatus.COMPLETED)
+    assert 'data-key="a"' not in text(desk.get(path))
+
+
 def test_papers_are_attached_served_as_files_and_taken_away(desk: Client) -> None:
     order = make_order()
     path = f"/orders/{order.public_id}"
