@@ -39,7 +39,7 @@ def release_order(*, order: Order, version: int | None = None, reason: str = "",
 
 
 def reinstate_order(*, order: Order, version: int | None = None, reason: str = "", who: Any = None) -> Order:
-    """Take back that an order was called off; what was cancelled with it is wanted again."""
+    """Take back that an order was called off: what was cancelled with it is wanted again, not what was before."""
     return _move(order, version, OrderStatus.ACTIVE, clean(reason), who, only={OrderStatus.REVOKED})
 
 
