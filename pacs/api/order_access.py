@@ -8,10 +8,12 @@ from django.db.models import QuerySet
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from pacs.api.access import ApiView
+from pacs.api.entries import patient_entry
 from pacs.api.order_entries import order_entry, requested_entry
+from pacs.api.patient_entries import candidate_entry
 from pacs.dicomweb.addresses import origin
 from radiology.errors import InvalidValue, NotFound, PreconditionFailed, PreconditionRequired, RadiologyError, problem
-from radiology.models import Order, RequestedProcedure
+from radiology.models import Order, Patient, RequestedProcedure
 
 IF_MATCH = {"If-Match": 'The ETag of the order as it was read, or its version in quotes (`"7"`).'}
 
@@ -42,6 +44,7 @@ class OrderView(ApiView):
             exc.field = exc.field or "If-Match"
         if isinstance(exc, RadiologyError):
             more: dict[str, Any] = {name: exc.facts[name] for name in ("warnings", "fields") if name in exc.facts}
+            more |= self._persons(exc)
             there = exc.facts.get("order")
             if isinstance(there, Order):
                 seen = orders_of(self.request.user).filter(pk=there.pk).first()
@@ -51,6 +54,17 @@ class OrderView(ApiView):
             if more:
                 return problem(exc, **more)
         return super().handle_exception(exc)
+
+    def _persons(self, error: RadiologyError) -> dict[str, Any]:
+        """Who stands in the way of registering the patient of an order."""
+        here = origin(self.request)
+        more: dict[str, Any] = {}
+        existing = error.facts.get("existing")
+        if isinstance(existing, Patient) and Patient.objects.visible_to(self.request.user).filter(pk=existing.pk):
+            more["existing"] = patient_entry(existing, here)
+        if candidates := error.facts.get("candidates"):
+            more["candidates"] = [candidate_entry(each, here) for each in candidates]
+        return more
 
 
 def orders_of(who: Any) -> QuerySet[Any]:

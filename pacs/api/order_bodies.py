@@ -42,8 +42,8 @@ def patient_of_order(request: Any, site: Site, given: Mapping[str, Any]) -> Pati
     whose = given.get("patient")
     if not isinstance(whose, dict):
         raise InvalidValue("patient must be an object: name the patient by public_id or patient_id.", field="patient")
-    require_known(whose, PATIENT, "patient.")
-    texts = {name: clean(_text(whose, name, f"patient.{name}", most=324)) for name in PATIENT}
+    require_known(whose, (*PATIENT, "despite_duplicates", "reason"), "patient.")
+    texts = {name: clean(_text(whose, name, f"patient.{name}", most=324)) for name in (*PATIENT, "reason")}
     if texts["public_id"]:
         try:
             wanted = uuid.UUID(texts["public_id"])
@@ -60,7 +60,14 @@ def patient_of_order(request: Any, site: Site, given: Mapping[str, Any]) -> Pati
         raise InvalidValue("patient_birth_date must be a date (YYYYMMDD).", field="patient.patient_birth_date")
     said: dict[str, Any] = {name: texts[name] for name in PATIENT if name != "public_id"}
     identity = Identity(**said)
-    return patient_for_order(who=request.user, site=site, identity=identity, address=audit.address_of(request))
+    return patient_for_order(
+        who=request.user,
+        site=site,
+        identity=identity,
+        despite_duplicates=flag(whose, "despite_duplicates", where="patient."),
+        reason=texts["reason"],
+        address=audit.address_of(request),
+    )
 
 
 def procedures_of(given: Mapping[str, Any]) -> list[ProcedureRequest]:
@@ -87,10 +94,10 @@ def _text(found: Mapping[str, Any], name: str, field: str, *, most: int) -> str:
         raise InvalidValue(error.message, field=field) from error
 
 
-def flag(given: Mapping[str, Any], name: str) -> bool:
+def flag(given: Mapping[str, Any], name: str, *, where: str = "") -> bool:
     value = given.get(name, False)
     if not isinstance(value, bool):
-        raise InvalidValue(f"{name} must be true or false.", field=name)
+        raise InvalidValue(f"{name} must be true or false.", field=f"{where}{name}")
     return value
 
 

@@ -133,7 +133,10 @@ class OrderList(PageShape):
 
 
 class OrderPatient(serializers.Serializer):
-    """The patient: by `public_id`, or by number. Who is not known yet is registered with name, birth date and sex."""
+    """The patient: by `public_id`, or by number, also one that was merged away: the order is the survivor's then.
+
+    Who is not known yet is registered with name, birth date and sex.
+    """
 
     public_id = serializers.UUIDField(required=False)
     patient_id = Text(required=False)
@@ -141,6 +144,10 @@ class OrderPatient(serializers.Serializer):
     patient_name = Text(required=False)
     patient_birth_date = Text(required=False)
     patient_sex = Text(required=False)
+    despite_duplicates = serializers.BooleanField(
+        required=False, help_text="Register the patient though somebody here is likely the same person."
+    )
+    reason = Text(required=False, help_text="Why it is another person.")
 
 
 class OrderedProcedure(serializers.Serializer):

@@ -4,6 +4,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -88,8 +89,11 @@ class PlaceOrder(OrderView):
         description="An order with one procedure or several, under one accession number. The same key, in the header "
         "or as `client_key`, makes one order: sent again it answers 200 with that order and "
         "`Idempotency-Replayed: true`. Who is not known yet is registered with the order, which needs the scope "
-        "`patients.write` too. 409 tells the order that is there already as `existing`, or `warnings` that the sender "
-        "must accept with `accept_warnings`; 400 tells all answers that are missing as `fields`.",
+        "`patients.write` too, and is refused as at `POST /patients`: with `existing`, whose number it is, or "
+        "`candidates`, who is likely the same person, unless `patient` says `despite_duplicates` and a `reason`. "
+        "A number that was merged away stands for the survivor. 409 tells the order that is there already as "
+        "`existing`, or `warnings` that the sender must accept with `accept_warnings`; 400 tells all answers that are "
+        "missing as `fields`.",
         headers={HEADER: "A key of your own for this order, such as a UUID; at most 128 characters."},
         body=shapes.NewOrder,
         answers={201: shapes.OrderShape, 200: shapes.OrderShape},
@@ -102,19 +106,20 @@ class PlaceOrder(OrderView):
         site = Site.objects.get(pk=request.user.site_id)
         key = client_key_of(request, given)
         began = timezone.now()
-        made = place_order(
-            site=site,
-            patient=patient_of_order(request, site, given),
-            procedures=procedures_of(given),
-            values={name: given[name] for name in (*FIELDS, *NUMBERS) if name in given},
-            who=request.user,
-            origin=OrderOrigin.REST,
-            client_key=key,
-            accession_number=text_of(given, "accession_number", most=64),
-            issuer_of_accession_number=text_of(given, "issuer_of_accession_number", most=64),
-            accept_warnings=flag(given, "accept_warnings"),
-            address=audit.address_of(request),
-        )
+        with transaction.atomic():  # who is registered with an order that is refused is not registered
+            made = place_order(
+                site=site,
+                patient=patient_of_order(request, site, given),
+                procedures=procedures_of(given),
+                values={name: given[name] for name in (*FIELDS, *NUMBERS) if name in given},
+                who=request.user,
+                origin=OrderOrigin.REST,
+                client_key=key,
+                accession_number=text_of(given, "accession_number", most=64),
+                issuer_of_accession_number=text_of(given, "issuer_of_accession_number", most=64),
+                accept_warnings=flag(given, "accept_warnings"),
+                address=audit.address_of(request),
+            )
         order = order_of(request.user, made.public_id)
         entry = order_entry(order, origin(request))
         headers = {"Location": entry["links"]["self"]}

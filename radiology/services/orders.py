@@ -36,6 +36,7 @@ from radiology.services.order_procedures import (
     require_new,
 )
 from radiology.services.order_states import move_procedure, record_version
+from radiology.services.survivors import hold_survivor, note_late_arrival
 from radiology.signals import order_changed, order_placed
 
 LONGEST_KEY = 128
@@ -62,7 +63,8 @@ def place_order(
     """A new order with its procedures; with a `client_key` that made one already, that one.
 
     `values` are fields of the order by name (order_fields.FIELDS and NUMBERS). `asks_safety` is left out by
-    those who speak for a system that has asked already (HL7) or where images were there first.
+    those who speak for a system that has asked already (HL7) or where images were there first. An order for a
+    patient who was merged into another is the other's; should that merge be undone, it goes back.
 
     Raises NotAllowed, InvalidValue (naming the field; several are in its facts as `fields`), Conflict with
     the existing order among its facts as `order`, NeedsConfirmation with `warnings` that were not accepted.
@@ -72,6 +74,7 @@ def place_order(
         raise InvalidValue(_("The key may have %(most)d characters.") % {"most": LONGEST_KEY}, field="client_key")
     if patient.site_id != site.pk:
         raise InvalidValue(_("The patient belongs to another site."), field="patient")
+    named, patient = patient, hold_survivor(patient)
     if client_key:
         lock("order", site.pk, client_key)
         earlier = Order.objects.filter(site=site, client_key=client_key).first()
@@ -93,6 +96,8 @@ def place_order(
         require_free(site=site, accession_number=number, issuer=order.issuer_of_accession_number)
     order.accession_number = number or next_accession_number(site=site)
     order.save()
+    if named.pk != patient.pk:
+        note_late_arrival(named=named, row=order)
     made = make_procedures(order=order, wanted=wanted)
     audit.record(
         event="order.placed",
