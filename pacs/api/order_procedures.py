@@ -103,7 +103,7 @@ def _once(
 
     return make_once(
         who=request.user,
-        site_id=order.site_id,
+        site_id=request.user.site_id,
         key=key_of(request),
         operation=operation_name,
         request=given,
