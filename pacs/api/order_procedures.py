@@ -17,7 +17,7 @@ from radiology.errors import NotFound
 from radiology.models import Order
 from radiology.services import audit
 from radiology.services.idempotency import Outcome, make_once
-from radiology.services.orders import add_procedures, remove_procedure
+from radiology.services.orders import add_procedures, remove_procedure, restore_procedure
 
 
 class OrderProcedures(OrderView):
@@ -73,25 +73,45 @@ class CancelProcedure(OrderView):
         examples=shapes.WHY,
     )
     def post(self, request: Any, order: uuid.UUID, procedure: uuid.UUID) -> HttpResponse:
-        found = order_of(request.user, order)
-        row = next((each for each in found.requested_procedures.all() if each.public_id == procedure), None)
-        if row is None:
-            raise NotFound("There is no such procedure in this order.", field="procedure")
-        given = json_body(request)
-        require_known(given, ("reason",), "")
-        version, reason = version_of(request, required=False), text_of(given, "reason")
+        return _moved(request, order, procedure, "cancel", remove_procedure)
 
-        def make() -> None:
-            remove_procedure(
-                procedure=row,
-                version=version,
-                reason=reason,
-                who=request.user,
-                address=audit.address_of(request),
-            )
 
-        outcome = _once(request, found, f"order-procedure-cancel:{row.public_id}", given, make)
-        return _answer(request, order, outcome)
+class ReinstateProcedure(OrderView):
+    """`POST /orders/{order}/procedures/{procedure}/reinstate`."""
+
+    @operation(
+        tag="Orders",
+        summary="Reinstate a procedure of an order",
+        description="Takes back that it was cancelled; an order that had ended with it goes on, and its steps are on "
+        "the worklist again. Again changes nothing. If-Match is looked at when it is sent. 409 tells the order as it "
+        "is in `existing`: the procedure has begun, or the same one was added anew, which is told in `procedure`.",
+        path=["order", "procedure"],
+        headers={**DOCUMENTED, **IF_MATCH},
+        body=shapes.OrderReason,
+        answers={200: shapes.OrderShape},
+        errors=[404, 409, 412],
+        examples=shapes.WHY,
+    )
+    def post(self, request: Any, order: uuid.UUID, procedure: uuid.UUID) -> HttpResponse:
+        return _moved(request, order, procedure, "reinstate", restore_procedure)
+
+
+def _moved(
+    request: Any, order: uuid.UUID, procedure: uuid.UUID, name: str, service: Callable[..., Order]
+) -> HttpResponse:
+    """One procedure of the order called off, or that taken back."""
+    found = order_of(request.user, order)
+    row = next((each for each in found.requested_procedures.all() if each.public_id == procedure), None)
+    if row is None:
+        raise NotFound("There is no such procedure in this order.", field="procedure")
+    given = json_body(request)
+    require_known(given, ("reason",), "")
+    values: dict[str, Any] = {"version": version_of(request, required=False), "reason": text_of(given, "reason")}
+
+    def make() -> None:
+        service(procedure=row, who=request.user, address=audit.address_of(request), **values)
+
+    return _answer(request, order, _once(request, found, f"order-procedure-{name}:{row.public_id}", given, make))
 
 
 def _once(

@@ -105,6 +105,11 @@ urlpatterns = [
         order_procedures.CancelProcedure.as_view(),
         name="api-order-procedure-cancel",
     ),
+    path(
+        "orders/<uuid:order>/procedures/<uuid:procedure>/reinstate",
+        order_procedures.ReinstateProcedure.as_view(),
+        name="api-order-procedure-reinstate",
+    ),
     path("orders/<uuid:order>/history", order_changes.OrderHistory.as_view(), name="api-order-history"),
     path("orders/<uuid:order>/attachments", order_changes.OrderAttachments.as_view(), name="api-order-attachments"),
     path(

@@ -73,7 +73,7 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
             )
         before, mine.status = mine.status, to
         RequestedProcedure.objects.filter(pk=mine.pk).update(status=to)
-        changes = {_name_of(mine): [before, to]}
+        changes = {name_in_history(mine): [before, to]}
         status = _status_of(order, [each.status for each in procedures.values()])
         _write(order, status, changes=changes, procedures=[mine], who=who, reason=reason)
     procedure.status = mine.status
@@ -107,7 +107,7 @@ def move_order(
     concerned = []
     revoked = _revocation(order) if to == OrderStatus.ACTIVE else None
     for procedure in order.requested_procedures.order_by("pk"):
-        name = _name_of(procedure)
+        name = name_in_history(procedure)
         was_revoked = order.status == OrderStatus.REVOKED and (revoked is None or name in revoked)
         status = _along(procedure.status, to, was_revoked=was_revoked)
         if status != procedure.status:
@@ -141,7 +141,7 @@ def record_version(*, order: Order, changes: dict[str, Any], who: Any = None, re
     )
 
 
-def _name_of(procedure: RequestedProcedure) -> str:
+def name_in_history(procedure: RequestedProcedure) -> str:
     """What a procedure is called in the history of its order."""
     return f"procedure {procedure.requested_procedure_id or procedure.pk}"
 

@@ -35,7 +35,7 @@ from radiology.services.order_procedures import (
     make_procedures,
     require_new,
 )
-from radiology.services.order_states import move_procedure, record_version
+from radiology.services.order_states import move_procedure, name_in_history, record_version
 from radiology.services.survivors import hold_survivor, note_late_arrival
 from radiology.signals import order_changed, order_placed
 
@@ -187,7 +187,7 @@ def add_procedures(
     require_new(order=order, there=there, wanted=wanted)
     _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, new=wanted)
     made = make_procedures(order=order, wanted=wanted)
-    told = {f"procedure {each.requested_procedure_id}": [None, str(each)] for each in made}
+    told = {name_in_history(each): [None, str(each)] for each in made}
     record_version(order=order, changes=told, who=who, reason=clean(reason))
     order_changed.send(sender=Order, order=order, procedures=made, changes=told, who=who)
     return made
@@ -205,6 +205,38 @@ def remove_procedure(
     require_right(who)
     claim_order(procedure.order_ref, version)
     return move_procedure(procedure=procedure, to=ProcedureStatus.CANCELLED, who=who, reason=require_reason(reason))
+
+
+@transaction.atomic
+def restore_procedure(
+    *,
+    procedure: RequestedProcedure,
+    version: int | None,
+    reason: str = "",
+    who: Any = None,
+    address: str | None = None,
+) -> Order:
+    """Take back that one procedure was called off; an order that had ended with it goes on.
+
+    One that waits to be done stays so: nothing changes. Raises NotAllowed, PreconditionFailed, Conflict when it has
+    begun, when its order was entered in error, or when the same was added anew (`order`, `procedure` are facts).
+    """
+    require_right(who)
+    order = claim_order(procedure.order_ref, version)
+    rows = {each.pk: each for each in _procedures(order)}
+    mine = rows.pop(procedure.pk)
+    if mine.status == ProcedureStatus.REQUESTED:
+        return order
+    if mine.status != ProcedureStatus.CANCELLED or order.status == OrderStatus.ENTERED_IN_ERROR:
+        raise Conflict(_("Only what was called off can be taken up again."), field="status", order=order)
+    since = _added_since(order, mine)
+    anew = [each for each in rows.values() if name_in_history(each) in since]
+    try:
+        require_new(order=order, there=anew, wanted=_as_wanted([mine]))
+    except Conflict as error:
+        error.field = "procedure"
+        raise
+    return move_procedure(procedure=mine, to=ProcedureStatus.REQUESTED, who=who, reason=clean(reason))
 
 
 def require_right(who: Any) -> None:
@@ -253,9 +285,28 @@ def _procedures(order: Order) -> list[RequestedProcedure]:
     return list(order.requested_procedures.select_related("procedure_ref").order_by("pk"))
 
 
+def _added_since(order: Order, cancelled: RequestedProcedure) -> set[str]:
+    """What was added to the order after a procedure was called off, by its name in the history."""
+    name, added = name_in_history(cancelled), set()
+    for changes in order.versions.order_by("-version", "-pk").values_list("changes", flat=True):
+        if changes.get(name, [None, None])[1] == ProcedureStatus.CANCELLED:
+            break
+        added |= {each for each, change in changes.items() if each.startswith("procedure ") and change[0] is None}
+    return added
+
+
 def _as_wanted(rows: Sequence[RequestedProcedure]) -> list[Wanted]:
     return [
-        Wanted(ProcedureRequest(code=each.procedure_code_value, laterality=each.laterality), each.procedure_ref)
+        Wanted(
+            ProcedureRequest(
+                code=each.procedure_code_value,
+                scheme=each.procedure_coding_scheme,
+                description=each.requested_procedure_description,
+                modality=each.modality,
+                laterality=each.laterality,
+            ),
+            each.procedure_ref,
+        )
         for each in rows
     ]
 

@@ -199,6 +199,9 @@ def test_answers_about_orders_are_as_described(archive: dict[str, Any]) -> None:
         response = program.post(cancel, json.dumps({"reason": why}), "application/json")
         assert response.status_code == status, response.content
         require_as_described(response, "/orders/{order}/procedures/{procedure}/cancel", "post")
+    again = program.post(cancel.replace("/cancel", "/reinstate"), b"{}", "application/json")
+    assert again.status_code == 200, again.content
+    require_as_described(again, "/orders/{order}/procedures/{procedure}/reinstate", "post")
     for move in ("hold", "release", "cancel", "reinstate", "discontinue"):
         response = program.post(f"{path}/{move}", json.dumps({"reason": "why"}), "application/json")
         assert response.status_code == 200, response.content

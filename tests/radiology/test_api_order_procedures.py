@@ -133,6 +133,28 @@ def test_a_key_sent_at_once_adds_one_procedure(committed_db: None) -> None:
     assert order.requested_procedures.filter(procedure_code_value="USABD").count() == 1
 
 
+def test_a_procedure_is_taken_up_again(simrs: ApiProgram, order: Order) -> None:
+    path = f"orders/{order.public_id}/procedures"
+    chest = order.requested_procedures.get()
+    own = f"{path}/{chest.public_id}"
+    assert post(simrs, {}, f"{own}/reinstate").json()["version"] == 1
+    assert post(simrs, {"reason": "salah"}, f"{own}/cancel").json()["status"] == "revoked"
+    problem(post(simrs, {}, f"{own}/reinstate", If_Match='"1"'), 412, "If-Match")
+    back = post(simrs, {"reason": "jadi"}, f"{own}/reinstate", If_Match='"2"').json()
+    assert (back["status"], back["procedures"][0]["status"], back["version"]) == ("active", "requested", 3)
+    assert order.versions.order_by("-version")[0].reason == "jadi"
+    post(simrs, ABDOMEN, path)
+    post(simrs, {"reason": "salah"}, f"{own}/cancel")
+    anew = post(simrs, {"procedures": [{"code": "DXTHXPA"}]}, path).json()["procedures"][2]
+    told = problem(post(simrs, {}, f"{own}/reinstate"), 409, "procedure")
+    assert told["procedure"]["public_id"] == anew["public_id"]
+    RequestedProcedure.objects.filter(public_id=anew["public_id"]).update(status=ProcedureStatus.IN_PROGRESS)
+    problem(post(simrs, {}, f"{path}/{anew['public_id']}/reinstate"), 409, "status")
+    Order.objects.filter(pk=order.pk).update(status=OrderStatus.ENTERED_IN_ERROR)
+    problem(post(simrs, {}, f"{own}/reinstate"), 409, "status")
+    assert [status for _code, status in rows(order)] == ["cancelled", "requested", "in-progress"]
+
+
 def test_questions_and_warnings_are_told_and_a_mistake_adds_nothing(simrs: ApiProgram, order: Order) -> None:
     make_procedure("CTABDC", "CT Abdomen dengan kontras", contrast=ContrastUse.REQUIRED)
     path, contrast = f"orders/{order.public_id}", {"procedures": [{"code": "CTABDC"}]}

@@ -167,9 +167,17 @@ def test_it_is_held_cancelled_and_taken_back(desk: Client) -> None:
     removal = {"procedure": str(row.public_id), "version": str(order.version)}
     page = desk.post(f"/orders/{order.public_id}/remove", removal)
     assert page.status_code == 400 and "Say why" in text(page)
-    desk.post(f"/orders/{order.public_id}/remove", {**removal, "reason": "tidak perlu"})
+    stale = desk.post(f"/orders/{order.public_id}/remove", {**removal, "version": "1", "reason": "alasan lama"})
+    assert stale.status_code == 412 and "alasan lama" in text(stale)
+    done = desk.post(f"/orders/{order.public_id}/remove", {**removal, "reason": "tidak perlu"}, follow=True)
     row.refresh_from_db()
     assert row.status == "cancelled"
+    undo = f"/orders/{order.public_id}/remove?undo={row.public_id}"
+    assert undo in text(done)
+    assert "is wanted again" in text(desk.post(undo, follow=True))
+    row.refresh_from_db()
+    assert row.status == "requested"
+    assert desk.post(f"/orders/{order.public_id}/remove?undo=x").status_code == 302
 
 
 def test_a_procedure_is_added_from_the_page_of_the_order_and_one_that_stands_in_it_is_told(

@@ -55,6 +55,9 @@ def test_devices_are_told_of_an_added_procedure_and_no_more_of_one_called_off(
     step = ScheduledProcedureStep.objects.get(modality="DX")
     assert (step.status, step.status_reason) == (StepStatus.CANCELLED, "sudah di luar")
     assert Order.objects.get().status_reason == ""
+    post(simrs, {}, f"{path}/{chest}/reinstate")
+    assert told() == ["Foto Thorax PA", "USG Abdomen"]
+    post(simrs, {"reason": "sudah di luar"}, f"{path}/{chest}/cancel")
     last = added.json()["procedures"][1]["public_id"]
     assert post(simrs, {"reason": "pulang"}, f"{path}/{last}/cancel").json()["status"] == "revoked"
     assert told() == []
