@@ -17,10 +17,14 @@ from radiology.models import Order, OrderOrigin, Patient, ProcedureStatus, Site
 from radiology.notices import say
 from radiology.order_form import SIDES, TRANSPORT, Draft, OrderForm
 from radiology.pages import refusal
-from radiology.services import audit, catalogue, order_search
+from radiology.services import audit, catalogue
 from radiology.services.orders import add_procedures, change_order, place_order
+from radiology.services.patient_search import find_patients
+from radiology.services.survivors import survivor_of
 
 ORIGINS = {OrderOrigin.DESK.value, OrderOrigin.WARD.value}
+# Of patients, while one types.
+CHOICES = 10
 # The buttons that change the form and do not send it.
 STEPS = ("add", "remove", "find")
 
@@ -203,8 +207,8 @@ def _found(request: PageRequest, text: str, site: Site) -> dict[str, Any]:
 
 
 def _found_patients(request: PageRequest) -> dict[str, Any]:
-    text = request.GET.get("q", "")[:100]
-    return {"text": text, "found": order_search.find_patients(who=request.user, text=text)}
+    text = request.GET.get("q", "")[:100].strip()
+    return {"text": text, "found": find_patients(who=request.user, text=text, limit=CHOICES) if text else []}
 
 
 def _action(order: uuid.UUID | None) -> str:
@@ -223,7 +227,9 @@ def _patient(request: PageRequest, public_id: str) -> Patient | None:
     wanted = _uuid(public_id)
     if wanted is None:
         return None
-    return Patient.objects.visible_to(request.user).select_related("site").filter(public_id=wanted).first()
+    rows = Patient.objects.visible_to(request.user).select_related("site", "merged_into__site")
+    found = rows.filter(public_id=wanted).first()
+    return survivor_of(found) if found else None
 
 
 def _key(request: PageRequest) -> str:

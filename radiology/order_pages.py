@@ -26,7 +26,7 @@ from radiology.order_form import label_of
 from radiology.pages import next_address, refusal
 from radiology.services import audit, order_attachments, order_moves, order_search
 from radiology.services.order_fields import FIELDS
-from radiology.services.orders import remove_procedure
+from radiology.services.orders import OPEN, remove_procedure, restore_procedure
 
 VERSIONS = 50
 # Status of the list's chips: what is open is what people look for.
@@ -156,26 +156,29 @@ def move(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 @never_cache
 @signed_in
 def remove(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
-    """POST: call one procedure of an order off."""
+    """POST: call one procedure of an order off; the bar at the bottom takes it back."""
     found = _order(request, public_id)
     if found is None:
         return _missing(request)
-    key = request.POST.get("procedure", "")
+    is_undo = "undo" in request.GET
+    key = request.GET["undo"] if is_undo else request.POST.get("procedure", "")
     row = next((each for each in found.requested_procedures.all() if str(each.public_id) == key), None)
     try:
         if row is None:
             raise NotFound(_("This procedure is not in the order."))
-        remove_procedure(
-            procedure=row,
-            version=_version(request) or found.version,
-            reason=request.POST.get("reason", ""),
-            who=request.user,
-            address=audit.address_of(request),
-        )
+        common: dict[str, Any] = {"procedure": row, "who": request.user, "address": audit.address_of(request)}
+        if is_undo:
+            restore_procedure(version=None, reason=_("undone"), **common)
+        else:
+            remove_procedure(version=_version(request), reason=request.POST.get("reason", ""), **common)
     except RadiologyError as error:
         return _refused(request, found, error, action="remove", row=row.pk if row else 0)
-    say(request, _("%(procedure)s is called off.") % {"procedure": row})
-    return redirect("order", public_id)
+    if is_undo:
+        say(request, _("%(procedure)s is wanted again.") % {"procedure": row})
+    else:
+        undo = f"{reverse('order-remove-procedure', args=[public_id])}?undo={row.public_id}"
+        say(request, _("%(procedure)s is called off.") % {"procedure": row}, undo=undo)
+    return redirect(next_address(request, reverse("order", args=[public_id])))
 
 
 @require_POST
@@ -292,12 +295,13 @@ def _context(request: PageRequest, found: Order, **more: Any) -> dict[str, Any]:
         "moves": [name for name in moves if name not in hidden],
         "may_write": may,
         "may_change": may and found.status not in {OrderStatus.REVOKED, OrderStatus.ENTERED_IN_ERROR},
+        "may_add": may and found.status in OPEN,
         "papers": list(found.attachments.filter(removed_at=None).defer("content").select_related("added_by")),
         "versions": [
             (each, [(_field_name(name), *_both(change)) for name, change in each.changes.items()])
             for each in found.versions.select_related("user")[:VERSIONS]
         ],
-        "keys": [("e", _("Change")), ("p", _("Print the slip")), ("o", _("New order"))],
+        "keys": [("a", _("Add a procedure")), ("e", _("Change")), ("p", _("Print the slip")), ("o", _("New order"))],
         **more,
     }
 

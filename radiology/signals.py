@@ -15,7 +15,7 @@ order_placed = Signal()
 # Keywords: site, accession_number.
 accession_number_chosen = Signal()
 # An order, or one of its procedures, changed or moved to another state. Sent within the transaction.
-# Keywords: order, procedures (those concerned), changes (by field: before and after), who.
+# Keywords: order, procedures (those concerned), changes (by field: before and after), who; reason of a move.
 order_changed = Signal()
 # One patient was merged into another; what the movers know has moved. Sent within the transaction.
 # Keywords: merge (PatientMerge), survivor (Patient), merged (Patient).

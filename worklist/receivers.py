@@ -24,8 +24,10 @@ def plan_its_steps(order: Order, who: Any = None, **_: Any) -> None:
 
 
 @receiver(order_changed)
-def let_steps_follow(order: Order, changes: dict[str, Any] | None = None, who: Any = None, **_: Any) -> None:
-    follow_order(order=order, changes=changes, who=who)
+def let_steps_follow(
+    order: Order, changes: dict[str, Any] | None = None, who: Any = None, reason: str = "", **_: Any
+) -> None:
+    follow_order(order=order, changes=changes, who=who, reason=reason)
 
 
 @receiver(studies_stored)

@@ -8,10 +8,12 @@ from django.db.models import QuerySet
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from pacs.api.access import ApiView
-from pacs.api.order_entries import order_entry
+from pacs.api.entries import patient_entry
+from pacs.api.order_entries import order_entry, requested_entry
+from pacs.api.patient_entries import candidate_entry
 from pacs.dicomweb.addresses import origin
-from radiology.errors import InvalidValue, NotFound, PreconditionRequired, RadiologyError, problem
-from radiology.models import Order
+from radiology.errors import InvalidValue, NotFound, PreconditionFailed, PreconditionRequired, RadiologyError, problem
+from radiology.models import Order, Patient, RequestedProcedure
 
 IF_MATCH = {"If-Match": 'The ETag of the order as it was read, or its version in quotes (`"7"`).'}
 
@@ -29,20 +31,40 @@ class MayUseOrders(BasePermission):
 
 
 class OrderView(ApiView):
-    """A view about orders. What is refused tells what is there already, and what must be confirmed or answered."""
+    """A view about orders. What is refused tells what is there already, and what must be confirmed or answered.
+
+    A Conflict has the order as it stands in `existing`; where one of its procedures stands in the way, that one
+    in `procedure`.
+    """
 
     permission_classes = [MayUseOrders]
 
     def handle_exception(self, exc: Exception) -> Any:
+        if isinstance(exc, PreconditionFailed):
+            exc.field = exc.field or "If-Match"
         if isinstance(exc, RadiologyError):
             more: dict[str, Any] = {name: exc.facts[name] for name in ("warnings", "fields") if name in exc.facts}
+            more |= self._persons(exc)
             there = exc.facts.get("order")
             if isinstance(there, Order):
                 seen = orders_of(self.request.user).filter(pk=there.pk).first()
                 more |= {"existing": order_entry(seen, origin(self.request))} if seen else {}
+                if seen and isinstance(exc.facts.get("procedure"), RequestedProcedure):
+                    more["procedure"] = requested_entry(exc.facts["procedure"])
             if more:
                 return problem(exc, **more)
         return super().handle_exception(exc)
+
+    def _persons(self, error: RadiologyError) -> dict[str, Any]:
+        """Who stands in the way of registering the patient of an order."""
+        here = origin(self.request)
+        more: dict[str, Any] = {}
+        existing = error.facts.get("existing")
+        if isinstance(existing, Patient) and Patient.objects.visible_to(self.request.user).filter(pk=existing.pk):
+            more["existing"] = patient_entry(existing, here)
+        if candidates := error.facts.get("candidates"):
+            more["candidates"] = [candidate_entry(each, here) for each in candidates]
+        return more
 
 
 def orders_of(who: Any) -> QuerySet[Any]:

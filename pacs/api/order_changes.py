@@ -1,4 +1,4 @@
-"""What becomes of orders over `/api/v1`: called off, held, released; procedures, papers, history."""
+"""What becomes of orders over `/api/v1`: called off, held, released; its papers and its history."""
 
 import uuid
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from pacs.api.order_entries import attachment_entry, order_entry, version_entry
 from pacs.dicomweb.addresses import origin
 from radiology.api.operations import file_answer, json_answer, json_body, operation, text_of
 from radiology.api.parameters import Parameter
-from radiology.errors import NotFound, PreconditionFailed, TooLarge
+from radiology.errors import NotFound, TooLarge
 from radiology.models import Order
 from radiology.services import audit, order_moves
 from radiology.services.order_attachments import LARGEST, add_attachment, attachment_of, remove_attachment
@@ -37,10 +37,7 @@ class _Move(OrderView):
     def moved(self, request: Any, order: uuid.UUID) -> HttpResponse:
         found = order_of(request.user, order)
         reason = text_of(json_body(request), "reason")
-        try:
-            MOVES[self.move](order=found, version=version_of(request, required=False), reason=reason, who=request.user)
-        except PreconditionFailed as error:
-            raise PreconditionFailed(error.message, field="If-Match") from error
+        MOVES[self.move](order=found, version=version_of(request, required=False), reason=reason, who=request.user)
         after = order_of(request.user, order)
         return json_answer(request, order_entry(after, origin(request)), version=after.version)
 

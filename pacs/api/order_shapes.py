@@ -133,7 +133,10 @@ class OrderList(PageShape):
 
 
 class OrderPatient(serializers.Serializer):
-    """The patient: by `public_id`, or by number. Who is not known yet is registered with name, birth date and sex."""
+    """The patient: by `public_id`, or by number, also one that was merged away: the order is the survivor's then.
+
+    Who is not known yet is registered with name, birth date and sex.
+    """
 
     public_id = serializers.UUIDField(required=False)
     patient_id = Text(required=False)
@@ -141,6 +144,10 @@ class OrderPatient(serializers.Serializer):
     patient_name = Text(required=False)
     patient_birth_date = Text(required=False)
     patient_sex = Text(required=False)
+    despite_duplicates = serializers.BooleanField(
+        required=False, help_text="Register the patient though somebody here is likely the same person."
+    )
+    reason = Text(required=False, help_text="Why it is another person.")
 
 
 class OrderedProcedure(serializers.Serializer):
@@ -175,6 +182,20 @@ class OrderChanges(OrderValues):
 
     reason = Text(required=False, help_text="Why; it is kept.")
     accept_warnings = serializers.BooleanField(required=False)
+
+
+class MoreProcedures(serializers.Serializer):
+    """What is wanted too."""
+
+    procedures = OrderedProcedure(many=True)
+    reason = Text(required=False, help_text="Why; it is kept.")
+    accept_warnings = serializers.BooleanField(required=False, help_text="Order in spite of `warnings`.")
+
+
+class ProcedureReason(serializers.Serializer):
+    """Why; it is kept."""
+
+    reason = Text()
 
 
 class OrderReason(serializers.Serializer):
@@ -232,5 +253,8 @@ NEW = [
 ]
 CHANGED = [
     OpenApiExample("Moved", value={"current_patient_location": "ICU 3", "reason": "dipindah"}, request_only=True)
+]
+MORE = [
+    OpenApiExample("One more", value={"procedures": [{"code": "CTTHX"}], "reason": "curiga massa"}, request_only=True)
 ]
 WHY = [OpenApiExample("Why", value={"reason": "pasien pulang"}, request_only=True)]

@@ -1,10 +1,10 @@
 """Orders and the procedure catalogue over `/api/v1`: find, place, look at, change."""
 
 import uuid
-from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -12,33 +12,23 @@ from django.utils.dateparse import parse_datetime
 from pacs.api import order_shapes as shapes
 from pacs.api.access import CURSOR, LIMIT, linked
 from pacs.api.order_access import IF_MATCH, OrderView, order_of, version_of
+from pacs.api.order_bodies import client_key_of, flag, patient_of_order, procedures_of, require_known
 from pacs.api.order_entries import order_entry, procedure_entry
 from pacs.dicomweb.addresses import origin
+from radiology.api.idempotency import HEADER
 from radiology.api.operations import json_answer, json_body, operation, text_of
 from radiology.api.pages import cursor_of, place_of, with_cursor
 from radiology.api.parameters import Parameter
-from radiology.dicom import clean, parse_da
-from radiology.errors import InvalidValue, NotFound, PreconditionFailed
-from radiology.models import AuditAction, OrderOrigin, OrderStatus, Patient, Priority, Procedure, Site
+from radiology.dicom import parse_da
+from radiology.errors import InvalidValue
+from radiology.models import AuditAction, OrderOrigin, OrderStatus, Priority, Procedure, Site
 from radiology.services import audit, order_search
 from radiology.services.catalogue import MOST_WORDS, catalogue_of, words_of
-from radiology.services.identity import Identity
 from radiology.services.order_fields import FIELDS, NUMBERS
-from radiology.services.order_patients import patient_for_order
-from radiology.services.order_procedures import MOST, ProcedureRequest
 from radiology.services.orders import change_order, place_order
 
 NEWEST_FIRST = ["-pk"]
 FOUND = 20
-KEY = "Idempotency-Key"
-# Of a request for a procedure, by the names of the API.
-REQUEST = (
-    "code", "scheme", "description", "modality", "body_part_examined", "laterality", "comments",
-    "requested_procedure_id", "study_instance_uid",
-)  # fmt: skip
-PATIENT = (
-    "public_id", "patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex",
-)  # fmt: skip
 OF_NEW = ("patient", "procedures", "accession_number", "issuer_of_accession_number", "client_key", "accept_warnings")
 LISTED = [
     Parameter("patient_id", "Medical record number, exactly.", example="001234"),
@@ -99,9 +89,12 @@ class PlaceOrder(OrderView):
         description="An order with one procedure or several, under one accession number. The same key, in the header "
         "or as `client_key`, makes one order: sent again it answers 200 with that order and "
         "`Idempotency-Replayed: true`. Who is not known yet is registered with the order, which needs the scope "
-        "`patients.write` too. 409 tells the order that is there already as `existing`, or `warnings` that the sender "
-        "must accept with `accept_warnings`; 400 tells all answers that are missing as `fields`.",
-        headers={KEY: "A key of your own for this order, such as a UUID; at most 128 characters."},
+        "`patients.write` too, and is refused as at `POST /patients`: with `existing`, whose number it is, or "
+        "`candidates`, who is likely the same person, unless `patient` says `despite_duplicates` and a `reason`. "
+        "A number that was merged away stands for the survivor. 409 tells the order that is there already as "
+        "`existing`, or `warnings` that the sender must accept with `accept_warnings`; 400 tells all answers that are "
+        "missing as `fields`.",
+        headers={HEADER: "A key of your own for this order, such as a UUID; at most 128 characters."},
         body=shapes.NewOrder,
         answers={201: shapes.OrderShape, 200: shapes.OrderShape},
         errors=[409],
@@ -109,23 +102,24 @@ class PlaceOrder(OrderView):
     )
     def post(self, request: Any) -> HttpResponse:
         given = json_body(request)
-        _require_known(given, (*OF_NEW, *FIELDS, *NUMBERS), "")
+        require_known(given, (*OF_NEW, *FIELDS, *NUMBERS), "")
         site = Site.objects.get(pk=request.user.site_id)
-        key = _client_key(request, given)
+        key = client_key_of(request, given)
         began = timezone.now()
-        made = place_order(
-            site=site,
-            patient=_patient(request, site, given),
-            procedures=_procedures(given),
-            values={name: given[name] for name in (*FIELDS, *NUMBERS) if name in given},
-            who=request.user,
-            origin=OrderOrigin.REST,
-            client_key=key,
-            accession_number=text_of(given, "accession_number", most=64),
-            issuer_of_accession_number=text_of(given, "issuer_of_accession_number", most=64),
-            accept_warnings=_yes(given, "accept_warnings"),
-            address=audit.address_of(request),
-        )
+        with transaction.atomic():  # who is registered with an order that is refused is not registered
+            made = place_order(
+                site=site,
+                patient=patient_of_order(request, site, given),
+                procedures=procedures_of(given),
+                values={name: given[name] for name in (*FIELDS, *NUMBERS) if name in given},
+                who=request.user,
+                origin=OrderOrigin.REST,
+                client_key=key,
+                accession_number=text_of(given, "accession_number", most=64),
+                issuer_of_accession_number=text_of(given, "issuer_of_accession_number", most=64),
+                accept_warnings=flag(given, "accept_warnings"),
+                address=audit.address_of(request),
+            )
         order = order_of(request.user, made.public_id)
         entry = order_entry(order, origin(request))
         headers = {"Location": entry["links"]["self"]}
@@ -175,19 +169,16 @@ class OneOrder(OrderView):
         found = order_of(request.user, order)
         version = version_of(request)
         given = json_body(request)
-        _require_known(given, (*FIELDS, "reason", "accept_warnings"), "")
-        try:
-            change_order(
-                order=found,
-                version=version or 0,
-                changes={name: given[name] for name in FIELDS if name in given},
-                reason=text_of(given, "reason"),
-                who=request.user,
-                accept_warnings=_yes(given, "accept_warnings"),
-                address=audit.address_of(request),
-            )
-        except PreconditionFailed as error:
-            raise PreconditionFailed(error.message, field="If-Match") from error
+        require_known(given, (*FIELDS, "reason", "accept_warnings"), "")
+        change_order(
+            order=found,
+            version=version or 0,
+            changes={name: given[name] for name in FIELDS if name in given},
+            reason=text_of(given, "reason"),
+            who=request.user,
+            accept_warnings=flag(given, "accept_warnings"),
+            address=audit.address_of(request),
+        )
         changed = order_of(request.user, order)
         return json_answer(request, order_entry(changed, origin(request)), version=changed.version)
 
@@ -262,80 +253,3 @@ def _moment(text: str) -> datetime | None:
 
 def _key(values: list[Any]) -> int:
     return int(values[0])
-
-
-def _client_key(request: Any, given: Mapping[str, Any]) -> str:
-    header = clean(request.headers.get(KEY, ""))
-    if len(header) > 1 and header[0] == header[-1] == '"':
-        header = header[1:-1]
-    named = text_of(given, "client_key", most=128)
-    if header and named and header != named:
-        raise InvalidValue(f"{KEY} and client_key name different keys: give one.", field="client_key")
-    if len(header) > 128:
-        raise InvalidValue(f"{KEY} may have 128 characters.", field=KEY)
-    return header or named
-
-
-def _patient(request: Any, site: Site, given: Mapping[str, Any]) -> Patient:
-    """The patient that a new order is for. Raises InvalidValue, NotFound, Conflict, NotAllowed."""
-    whose = given.get("patient")
-    if not isinstance(whose, dict):
-        raise InvalidValue("patient must be an object: name the patient by public_id or patient_id.", field="patient")
-    _require_known(whose, PATIENT, "patient.")
-    texts = {name: clean(_text(whose, name, f"patient.{name}", most=324)) for name in PATIENT}
-    if texts["public_id"]:
-        try:
-            wanted = uuid.UUID(texts["public_id"])
-        except ValueError as error:
-            raise InvalidValue("public_id is a UUID.", field="patient.public_id") from error
-        found = Patient.objects.visible_to(request.user).filter(public_id=wanted, site=site).first()
-        if found is None:
-            raise NotFound("There is no such patient, or none that you may see.", field="patient.public_id")
-        return found
-    for name, most in (("patient_id", 64), ("issuer_of_patient_id", 64), ("patient_birth_date", 8), ("patient_sex", 1)):
-        if len(texts[name]) > most:
-            raise InvalidValue(f"{name} may have {most} characters.", field=f"patient.{name}")
-    if texts["patient_birth_date"] and parse_da(texts["patient_birth_date"]) is None:
-        raise InvalidValue("patient_birth_date must be a date (YYYYMMDD).", field="patient.patient_birth_date")
-    said: dict[str, Any] = {name: texts[name] for name in PATIENT if name != "public_id"}
-    identity = Identity(**said)
-    return patient_for_order(who=request.user, site=site, identity=identity, address=audit.address_of(request))
-
-
-def _procedures(given: Mapping[str, Any]) -> list[ProcedureRequest]:
-    wanted = given.get("procedures")
-    if not isinstance(wanted, list) or not wanted:
-        raise InvalidValue("procedures must be a list of one object at least.", field="procedures")
-    if len(wanted) > MOST:
-        raise InvalidValue(f"One order may have {MOST} procedures.", field="procedures")
-    requests = []
-    for number, each in enumerate(wanted):
-        where = f"procedures.{number}"
-        if not isinstance(each, dict):
-            raise InvalidValue("A procedure is an object with a code.", field=where)
-        _require_known(each, REQUEST, f"{where}.")
-        said: dict[str, Any] = {name: clean(_text(each, name, f"{where}.{name}", most=10_000)) for name in REQUEST}
-        requests.append(ProcedureRequest(**said))
-    return requests
-
-
-def _text(found: Mapping[str, Any], name: str, field: str, *, most: int) -> str:
-    try:
-        return text_of(found, name, most=most)
-    except InvalidValue as error:
-        raise InvalidValue(error.message, field=field) from error
-
-
-def _yes(given: Mapping[str, Any], name: str) -> bool:
-    value = given.get(name, False)
-    if not isinstance(value, bool):
-        raise InvalidValue(f"{name} must be true or false.", field=name)
-    return value
-
-
-def _require_known(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    """A name that means nothing here may be one that was mistyped. Raises InvalidValue."""
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        name = clean(unknown[0])[:64]
-        raise InvalidValue(f"There is no {name} here; there are: {', '.join(known)}.", field=f"{where}{name}")

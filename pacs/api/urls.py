@@ -4,7 +4,17 @@ from typing import Any
 
 from django.urls import path, re_path
 
-from pacs.api import archives, changes, instances, order_changes, orders, patient_changes, patients, studies
+from pacs.api import (
+    archives,
+    changes,
+    instances,
+    order_changes,
+    order_procedures,
+    orders,
+    patient_changes,
+    patients,
+    studies,
+)
 from pacs.api.access import ApiView
 from pacs.api.upload import Upload
 from pacs.dicomweb.access import DicomWebView
@@ -89,6 +99,17 @@ urlpatterns = [
     path("orders/<uuid:order>/hold", order_changes.HoldOrder.as_view(), name="api-order-hold"),
     path("orders/<uuid:order>/release", order_changes.ReleaseOrder.as_view(), name="api-order-release"),
     path("orders/<uuid:order>/reinstate", order_changes.ReinstateOrder.as_view(), name="api-order-reinstate"),
+    path("orders/<uuid:order>/procedures", order_procedures.OrderProcedures.as_view(), name="api-order-procedures"),
+    path(
+        "orders/<uuid:order>/procedures/<uuid:procedure>/cancel",
+        order_procedures.CancelProcedure.as_view(),
+        name="api-order-procedure-cancel",
+    ),
+    path(
+        "orders/<uuid:order>/procedures/<uuid:procedure>/reinstate",
+        order_procedures.ReinstateProcedure.as_view(),
+        name="api-order-procedure-reinstate",
+    ),
     path("orders/<uuid:order>/history", order_changes.OrderHistory.as_view(), name="api-order-history"),
     path("orders/<uuid:order>/attachments", order_changes.OrderAttachments.as_view(), name="api-order-attachments"),
     path(

@@ -21,7 +21,7 @@ from radiology.admin.patients import VersionedForm
 from radiology.admin.search import Matches, sites_of
 from radiology.errors import InvalidValue
 from radiology.models import Procedure, ProcedureCode, ProcedureProtocol, Site
-from radiology.services import audit, catalogue, catalogue_csv
+from radiology.services import audit, catalogue, catalogue_csv, tables
 
 
 class ProcedureCodeInline(ScopedTabularInline):
@@ -41,9 +41,9 @@ class TableForm(forms.Form):
         file = self.cleaned_data["file"]
         if file is None:
             raise InvalidValue(_now("Choose a file."), field="file")
-        if file.size > catalogue_csv.LARGEST:
+        if file.size > tables.LARGEST:
             raise InvalidValue(_now("The file is larger than any catalogue: 2 MB at most."), field="file")
-        return catalogue_csv.decode(file.read())
+        return tables.decode(file.read())
 
 
 @admin.register(Procedure)

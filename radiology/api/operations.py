@@ -31,6 +31,7 @@ PATHS = {
     "correction": ("`public_id` of the correction", "01930f5e-8d22-7c4f-8a61-3b7a1d0b5f22"),
     "merge": ("`public_id` of the merge", "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33"),
     "order": ("`public_id` of the order", "01930f5e-9a41-7d10-b6b2-4c8b2e1c6a33"),
+    "procedure": ("`public_id` of the procedure of an order", "01930f5e-9b52-7e21-8a13-6d0a4c3e8b55"),
     "attachment": ("`public_id` of the attachment", "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44"),
     "case": ("`public_id` of the reconciliation case", "01930f5e-bb10-7e3b-9c44-2f5e2d7a6b44"),
 }

@@ -20,6 +20,10 @@ class Problem(serializers.Serializer):
     candidates = serializers.ListField(
         child=serializers.DictField(), required=False, help_text="Who is likely the same person (409)."
     )
+    procedure = serializers.DictField(required=False, help_text="The procedure that stands in the order (409).")
+    warnings = serializers.ListField(
+        child=serializers.DictField(), required=False, help_text="What must be confirmed (409): `code`, `message`."
+    )
     merge = serializers.DictField(required=False, help_text="The merge that was made before (409).")
 
 

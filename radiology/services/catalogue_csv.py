@@ -1,8 +1,6 @@
 """The procedure catalogue as a table: written for spreadsheets, read back strictly, all of it or nothing."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -11,14 +9,12 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from radiology.dicom import clean
 from radiology.errors import InvalidValue
 from radiology.models import ContrastUse, Procedure, ProcedureProtocol, Site
 from radiology.services.catalogue import record, require_right, save_procedure
+from radiology.services.tables import MOST_ERRORS, read_table, refuse, told, write_table
 
-LARGEST = 2 << 20
 MOST_ROWS = 5000
-MOST_ERRORS = 20
 SCHEMES = {"loinc": "LN", "snomed": "SCT", "kptl": "KPTL"}
 COLUMNS = (
     "code",
@@ -38,8 +34,6 @@ COLUMNS = (
 )
 NEEDED = ("code", "name", "modality")
 YES, NO = {"yes", "ya", "y", "1", "true"}, {"no", "tidak", "n", "0", "false", ""}
-# What makes a spreadsheet calculate instead of show (OWASP, CSV injection); an apostrophe before it stops that.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 DEFAULT_SCHEME = str(ProcedureProtocol._meta.get_field("coding_scheme_designator").default)
 
 
@@ -66,14 +60,9 @@ class Change:
 
 def export_csv(*, site: Site) -> str:
     """The whole catalogue of a site, by code; with a byte order mark, so that Excel reads it as UTF-8."""
-    text = io.StringIO()
-    text.write("\ufeff")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for entry in Procedure.objects.filter(site=site).prefetch_related("codes", "protocols").order_by("code"):
-        written = _written(entry)
-        writer.writerow([_harmless(written[name]) for name in COLUMNS])
-    return text.getvalue()
+    entries = Procedure.objects.filter(site=site).prefetch_related("codes", "protocols").order_by("code")
+    written = (_written(entry) for entry in entries)
+    return write_table(COLUMNS, ([cells[name] for name in COLUMNS] for cells in written))
 
 
 def plan(*, site: Site, text: str) -> list[Change]:
@@ -108,7 +97,7 @@ def import_csv(*, site: Site, text: str, who: Any = None, address: str | None = 
         try:
             save_procedure(procedure=entry, codes=row.codes, protocols=row.protocols)
         except ValidationError as error:
-            raise InvalidValue(_told(row.line, *_first(error)), field="file") from error
+            raise InvalidValue(told(row.line, *_first(error)), field="file") from error
     if rows:
         record(
             who=who,
@@ -125,84 +114,34 @@ def usual_procedures() -> str:
     return (resources.files("radiology") / "data" / "procedures.csv").read_text(encoding="utf-8")
 
 
-def decode(raw: bytes) -> str:
-    """A file's bytes as text. Raises InvalidValue for one that is too large or no UTF-8."""
-    if len(raw) > LARGEST:
-        raise InvalidValue(_("The file is larger than any catalogue: 2 MB at most."), field="file")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidValue(_("The file is no UTF-8 text: in Excel, save it as “CSV UTF-8”."), field="file") from error
-
-
 def read_rows(text: str) -> list[Row]:
     """The lines of a table, checked. Commas, semicolons and tabs are understood, by the first line.
 
     Raises InvalidValue that names line and column of each mistake, of the first twenty at most.
     """
-    if "\x00" in text:
-        raise InvalidValue(_("The file holds NUL characters: it is no CSV."), field="file")
-    lines = _lines(text.removeprefix("\ufeff"))
-    _number, header = next(lines, (1, []))
-    names = [clean(name).lower() for name in header]
-    _require_header(names)
+    names, lines = read_table(text, columns=COLUMNS, needed=NEEDED)
     rows: list[Row] = []
     errors: list[str] = []
     seen: dict[str, int] = {}
-    for number, cells in lines:
-        if not any(cell.strip() for cell in cells):
+    for line in lines:
+        if line.has_surplus:
+            errors.append(told(line.number, "", _("there are more cells than columns")))
             continue
-        if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
-            errors.append(_told(number, "", _("there are more cells than columns")))
-            continue
-        given = dict(zip(names, [_plain(cell) for cell in cells] + [""] * (len(names) - len(cells)), strict=False))
-        row, wrong = _row(number, given)
+        row, wrong = _row(line.number, {**dict.fromkeys(names, ""), **line.cells})
         if row is not None and row.fields["code"] in seen:
             wrong = [
-                _told(number, "code", _("it stands in line %(line)d already") % {"line": seen[row.fields["code"]]})
+                told(line.number, "code", _("it stands in line %(line)d already") % {"line": seen[row.fields["code"]]})
             ]
         errors += wrong
         if row is not None:
-            seen.setdefault(row.fields["code"], number)
+            seen.setdefault(row.fields["code"], line.number)
             rows.append(row)
         if len(rows) > MOST_ROWS:
             raise InvalidValue(_("A catalogue may have %(most)d lines.") % {"most": MOST_ROWS}, field="file")
         if len(errors) >= MOST_ERRORS:
             break
-    if errors:
-        raise InvalidValue("\n".join(errors[:MOST_ERRORS]), field="file", errors=errors[:MOST_ERRORS])
+    refuse(errors)
     return rows
-
-
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of the line where each row begins, and its cells. Raises InvalidValue for a broken table."""
-    first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    begin = 1
-    try:
-        for cells in reader:
-            yield begin, cells
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise InvalidValue(_told(begin, "", str(error)), field="file") from error
-
-
-def _require_header(names: list[str]) -> None:
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown:
-        raise InvalidValue(
-            _told(
-                1, unknown[0][:64], _("there is no such column; there are: %(names)s") % {"names": ", ".join(COLUMNS)}
-            ),
-            field="file",
-        )
-    missing = [name for name in NEEDED if name not in names]
-    if missing:
-        raise InvalidValue(_told(1, missing[0], _("this column is missing")), field="file")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InvalidValue(_told(1, twice[0], _("this column stands there twice")), field="file")
 
 
 def _row(number: int, given: Mapping[str, str]) -> tuple[Row | None, list[str]]:
@@ -217,16 +156,16 @@ def _row(number: int, given: Mapping[str, str]) -> tuple[Row | None, list[str]]:
             model_field: Any = Procedure._meta.get_field(name)
             fields[name] = model_field.clean(value, None)
         except ValidationError as error:
-            errors.append(_told(number, column, " ".join(error.messages)))
+            errors.append(told(number, column, " ".join(error.messages)))
     codes = protocols = None
     try:
         codes = _codes(given)
     except ValueError as error:
-        errors.append(_told(number, *error.args))
+        errors.append(told(number, *error.args))
     try:
         protocols = _protocols(given["protocols"]) if "protocols" in given else None
     except ValueError as error:
-        errors.append(_told(number, *error.args))
+        errors.append(told(number, *error.args))
     return (None, errors) if errors else (Row(number, fields, codes, protocols), [])
 
 
@@ -374,28 +313,7 @@ def _said(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA) or cell[:2] in {f"'{sign}" for sign in FORMULA} else cell
-
-
-def _plain(cell: str) -> str:
-    """What stood in a cell before it was made harmless; only the space around it is trimmed."""
-    if cell.startswith("'") and (cell[1:].startswith(FORMULA) or cell[1:3] in {f"'{sign}" for sign in FORMULA}):
-        cell = cell[1:]
-    return cell.strip()
-
-
 def _first(error: ValidationError) -> tuple[str, str]:
     for name, messages in getattr(error, "message_dict", {"": error.messages}).items():
         return ("" if name == "__all__" else name), " ".join(messages)
     return "", ""
-
-
-def _told(line: int, column: str, message: str) -> str:
-    if column:
-        return _("Line %(line)d, column %(column)s: %(message)s") % {
-            "line": line,
-            "column": column,
-            "message": message,
-        }
-    return _("Line %(line)d: %(message)s") % {"line": line, "message": message}

@@ -75,10 +75,10 @@ def patient_for_study(*, site: Site, identity: Identity, study_instance_uid: str
     """
     if not identity.patient_id or not identity.trusted:
         return _provisional(site, identity, study_instance_uid)
-    known = _known(site, identity)
+    known = patients_numbered(site, identity)
     if not known:
         _insert(site, identity, provisional_for="")
-        known = _known(site, identity)
+        known = patients_numbered(site, identity)
     if len(known) == 1 and means(known[0], identity):
         patient = hold_survivor(known[0])
         _keep_identifiers(patient, identity)
@@ -104,7 +104,7 @@ def survivor_named(*, site: Site, identity: Identity) -> Patient | None:
     """Whom a merged patient that `identity` names was merged into; None when it names no merged one."""
     if not identity.patient_id or not identity.trusted:
         return None
-    known = _known(site, identity)
+    known = patients_numbered(site, identity)
     if len(known) != 1 or known[0].merged_into_id is None or not means(known[0], identity):
         return None
     return survivor_of(known[0])
@@ -131,8 +131,8 @@ def insert_missing(rows: Sequence[models.Model], *, returning: str) -> dict[Any,
         return dict(cursor.fetchall())
 
 
-def _known(site: Site, identity: Identity) -> list[Patient]:
-    """The patients whom this id may mean: a key without issuer matches any issuer."""
+def patients_numbered(site: Site, identity: Identity) -> list[Patient]:
+    """The patients whom this id may mean, merged ones too: a key without issuer matches any issuer."""
     found = Patient.objects.filter(site=site, patient_id=identity.patient_id, provisional_for="")
     if identity.issuer_of_patient_id:
         found = found.filter(issuer_of_patient_id__in=["", identity.issuer_of_patient_id])

@@ -39,7 +39,7 @@ def release_order(*, order: Order, version: int | None = None, reason: str = "",
 
 
 def reinstate_order(*, order: Order, version: int | None = None, reason: str = "", who: Any = None) -> Order:
-    """Take back that an order was called off; what was cancelled with it is wanted again."""
+    """Take back that an order was called off: what was cancelled with it is wanted again, not what was before."""
     return _move(order, version, OrderStatus.ACTIVE, clean(reason), who, only={OrderStatus.REVOKED})
 
 
@@ -64,11 +64,14 @@ def _move(
     if order.status == to:
         return order
     if not begun and order.requested_procedures.filter(status__in=_BEGUN).exists():
-        raise Conflict(_("An examination of this order has begun: discontinue it instead."), field="status")
+        raise Conflict(
+            _("An examination of this order has begun: discontinue it instead."), field="status", order=order
+        )
     if only is not None and order.status not in only:
         raise Conflict(
             _("An order that is %(before)s cannot become %(after)s.")
             % {"before": order.get_status_display(), "after": to.label},
             field="status",
+            order=order,
         )
     return move_order(order=order, to=to, who=who, reason=reason)

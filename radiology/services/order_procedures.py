@@ -8,12 +8,13 @@ from django.utils.translation import gettext as _
 
 from radiology.dicom import clean, is_uid
 from radiology.errors import Conflict, InvalidValue
-from radiology.models import Laterality, Order, Procedure, RequestedProcedure, Site
+from radiology.models import Laterality, Order, Procedure, ProcedureStatus, RequestedProcedure, Site
 from radiology.services.accession import requested_procedure_id, study_uid
 from radiology.services.order_safety import missing_side
 
 MOST = 20
 SCHEME = "99SINAR"
+_OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,27 @@ def find_procedures(*, site: Site, requests: Sequence[ProcedureRequest], first: 
     return wanted
 
 
+def require_new(*, order: Order, there: Sequence[RequestedProcedure], wanted: Sequence[Wanted]) -> None:
+    """Raises Conflict for what stands in the order already, or twice in what is wanted; InvalidValue for too many."""
+    if len(there) + len(wanted) > MOST:
+        raise InvalidValue(_("One order may have %(most)d procedures.") % {"most": MOST}, field="procedures")
+    standing: dict[tuple[str, ...], RequestedProcedure | None] = {
+        _kind_of_row(each): each for each in there if each.status not in _OFF
+    }
+    for number, each in enumerate(wanted):
+        kind = _kind_of(each)
+        if kind in standing:
+            stands = standing[kind]
+            name = str(stands) if stands else each.request.description or each.code
+            raise Conflict(
+                _("%(procedure)s stands in this order already.") % {"procedure": name},
+                field=f"procedures.{number}.code",
+                order=order,
+                **({"procedure": stands} if stands else {}),
+            )
+        standing[kind] = None
+
+
 def make_procedures(*, order: Order, wanted: Sequence[Wanted]) -> list[RequestedProcedure]:
     """The rows, with ids that are unique within the order and UIDs that follow from them."""
     taken = set(order.requested_procedures.values_list("requested_procedure_id", flat=True))
@@ -111,6 +133,19 @@ def make_procedures(*, order: Order, wanted: Sequence[Wanted]) -> list[Requested
             **({"order": other.order_ref} if other else {}),
         )
     return RequestedProcedure.objects.bulk_create(made)
+
+
+def _kind_of(wanted: Wanted) -> tuple[str, ...]:
+    """By what two procedures of an order are the same: code and side; without a code, what is said of them."""
+    request, entry = wanted.request, wanted.procedure
+    code = (SCHEME, entry.code) if entry else (request.scheme or SCHEME, request.code)
+    said = () if code[1] else (request.description, request.modality)
+    return (*code, request.laterality, *said)
+
+
+def _kind_of_row(row: RequestedProcedure) -> tuple[str, ...]:
+    said = () if row.procedure_code_value else (row.requested_procedure_description, row.modality)
+    return (row.procedure_coding_scheme or SCHEME, row.procedure_code_value, row.laterality, *said)
 
 
 def _free_ids(accession_number: str, taken: set[str]) -> Iterator[str]:

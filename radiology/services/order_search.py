@@ -101,17 +101,3 @@ def _in_words(who: Any, text: str) -> Q:
     for value in {term, term.upper()}:
         condition |= Q(accession_number__startswith=value) | Q(placer_order_number=value) | Q(filler_order_number=value)
     return condition
-
-
-def find_patients(*, who: Any, text: str, most: int = 10) -> list[Patient]:
-    """The patients whom somebody who places an order may mean: words of the name, or the beginning of the number."""
-    term = " ".join(text.replace("\x00", "").split())[:64]
-    words = PersonName(term).words
-    if not words:
-        return []
-    patients = Patient.objects.visible_to(who).filter(provisional_for="")
-    numbered = list(patients.filter(patient_id__startswith=term).order_by("patient_id", "pk")[:most])
-    named = list(
-        patients.named(words).exclude(pk__in=[each.pk for each in numbered]).order_by("patient_name_sort", "pk")[:most]
-    )
-    return [*numbered, *named][:most]

@@ -47,12 +47,16 @@ PROCEDURE_MOVES: dict[str, set[str]] = {
     },
     ProcedureStatus.CANCELLED: {ProcedureStatus.REQUESTED, ProcedureStatus.IN_PROGRESS},
 }
+_WAITING = {OrderStatus.DRAFT, OrderStatus.ON_HOLD}
 _ENDED = {ProcedureStatus.COMPLETED, ProcedureStatus.DISCONTINUED, ProcedureStatus.CANCELLED}
 
 
 @transaction.atomic
 def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: Any = None, reason: str = "") -> Order:
-    """Move one procedure, and its order along with it: done when all its procedures have ended.
+    """Move one procedure, and its order along with it.
+
+    The order is done when all its procedures have ended, revoked when all are cancelled. Taken up again, a procedure
+    brings its order back to what it was, a draft or on hold too.
 
     Moving to the state that it has changes nothing. Raises Conflict for a move that is not allowed.
     """
@@ -65,10 +69,11 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
                 _("A procedure that is %(before)s cannot become %(after)s.")
                 % {"before": mine.get_status_display(), "after": ProcedureStatus(to).label},
                 field="status",
+                order=order,
             )
         before, mine.status = mine.status, to
         RequestedProcedure.objects.filter(pk=mine.pk).update(status=to)
-        changes = {f"procedure {mine.requested_procedure_id or mine.pk}": [before, to]}
+        changes = {name_in_history(mine): [before, to]}
         status = _status_of(order, [each.status for each in procedures.values()])
         _write(order, status, changes=changes, procedures=[mine], who=who, reason=reason)
     procedure.status = mine.status
@@ -80,6 +85,9 @@ def move_order(
     *, order: Order, to: OrderStatus, who: Any = None, reason: str = "", version: int | None = None
 ) -> Order:
     """Move a whole order; revoking it cancels what has not begun and discontinues what has.
+
+    Taking a revoked order up again brings back what was cancelled in the same step of its history as the order,
+    not what had been called off by itself before; of an order without such a step, all that is cancelled.
 
     Raises Conflict for a move that is not allowed, or when the order is no longer at `version`.
     """
@@ -93,13 +101,17 @@ def move_order(
             _("An order that is %(before)s cannot become %(after)s.")
             % {"before": order.get_status_display(), "after": OrderStatus(to).label},
             field="status",
+            order=order,
         )
     changes: dict[str, Any] = {}
     concerned = []
+    revoked = _revocation(order) if to == OrderStatus.ACTIVE else None
     for procedure in order.requested_procedures.order_by("pk"):
-        status = _along(procedure.status, to)
+        name = name_in_history(procedure)
+        was_revoked = order.status == OrderStatus.REVOKED and (revoked is None or name in revoked)
+        status = _along(procedure.status, to, was_revoked=was_revoked)
         if status != procedure.status:
-            changes[f"procedure {procedure.requested_procedure_id or procedure.pk}"] = [procedure.status, status]
+            changes[name] = [procedure.status, status]
             procedure.status = status
             RequestedProcedure.objects.filter(pk=procedure.pk).update(status=status)
             concerned.append(procedure)
@@ -129,21 +141,38 @@ def record_version(*, order: Order, changes: dict[str, Any], who: Any = None, re
     )
 
 
-def _along(status: str, to: OrderStatus) -> str:
-    """What becomes of a procedure when its order moves."""
+def name_in_history(procedure: RequestedProcedure) -> str:
+    """What a procedure is called in the history of its order."""
+    return f"procedure {procedure.requested_procedure_id or procedure.pk}"
+
+
+def _revocation(order: Order) -> dict[str, Any] | None:
+    """What changed when a revoked order was revoked; None where the history does not tell."""
+    if order.status != OrderStatus.REVOKED:
+        return None
+    found = order.versions.filter(changes__status__1=OrderStatus.REVOKED.value).order_by("-version", "-pk").first()
+    return found.changes if found is not None else None
+
+
+def _along(status: str, to: OrderStatus, *, was_revoked: bool) -> str:
+    """What becomes of a procedure when its order moves; `was_revoked`: it was cancelled with its order."""
     if to in {OrderStatus.REVOKED, OrderStatus.ENTERED_IN_ERROR} and status not in _ENDED:
         return ProcedureStatus.CANCELLED if status in _NOT_BEGUN else ProcedureStatus.DISCONTINUED
-    if to == OrderStatus.ACTIVE and status == ProcedureStatus.CANCELLED:
+    if to == OrderStatus.ACTIVE and status == ProcedureStatus.CANCELLED and was_revoked:
         return ProcedureStatus.REQUESTED
     return status
 
 
 def _status_of(order: Order, procedures: list[str]) -> OrderStatus:
     """What an order is, judged by its procedures."""
+    if order.status in _WAITING and all(status == ProcedureStatus.CANCELLED for status in procedures):
+        return OrderStatus.REVOKED
     if order.status not in {OrderStatus.ACTIVE, OrderStatus.COMPLETED, OrderStatus.REVOKED}:
         return OrderStatus(order.status)
     if not all(status in _ENDED for status in procedures):
-        return OrderStatus.ACTIVE
+        before = (_revocation(order) or {}).get("status", [""])[0]
+        has_begun = ProcedureStatus.IN_PROGRESS in procedures
+        return OrderStatus(before) if before in _WAITING and not has_begun else OrderStatus.ACTIVE
     return OrderStatus.COMPLETED if ProcedureStatus.COMPLETED in procedures else OrderStatus.REVOKED
 
 
@@ -162,4 +191,4 @@ def _write(
         order.status_reason = reason[:200]
         Order.objects.filter(pk=order.pk).update(status=status, status_reason=order.status_reason)
     record_version(order=order, changes=changes, who=who, reason=reason)
-    order_changed.send(sender=Order, order=order, procedures=procedures, changes=changes, who=who)
+    order_changed.send(sender=Order, order=order, procedures=procedures, changes=changes, who=who, reason=reason[:200])

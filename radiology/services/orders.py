@@ -28,8 +28,15 @@ from radiology.models import (
 from radiology.services import audit, order_safety
 from radiology.services.accession import lock, next_accession_number, require_free
 from radiology.services.order_fields import FIELDS, NUMBERS, as_text, read_values, require_sense
-from radiology.services.order_procedures import ProcedureRequest, Wanted, find_procedures, make_procedures
-from radiology.services.order_states import move_procedure, record_version
+from radiology.services.order_procedures import (
+    ProcedureRequest,
+    Wanted,
+    find_procedures,
+    make_procedures,
+    require_new,
+)
+from radiology.services.order_states import move_procedure, name_in_history, record_version
+from radiology.services.survivors import hold_survivor, note_late_arrival
 from radiology.signals import order_changed, order_placed
 
 LONGEST_KEY = 128
@@ -56,7 +63,8 @@ def place_order(
     """A new order with its procedures; with a `client_key` that made one already, that one.
 
     `values` are fields of the order by name (order_fields.FIELDS and NUMBERS). `asks_safety` is left out by
-    those who speak for a system that has asked already (HL7) or where images were there first.
+    those who speak for a system that has asked already (HL7) or where images were there first. An order for a
+    patient who was merged into another is the other's; should that merge be undone, it goes back.
 
     Raises NotAllowed, InvalidValue (naming the field; several are in its facts as `fields`), Conflict with
     the existing order among its facts as `order`, NeedsConfirmation with `warnings` that were not accepted.
@@ -66,6 +74,7 @@ def place_order(
         raise InvalidValue(_("The key may have %(most)d characters.") % {"most": LONGEST_KEY}, field="client_key")
     if patient.site_id != site.pk:
         raise InvalidValue(_("The patient belongs to another site."), field="patient")
+    named, patient = patient, hold_survivor(patient)
     if client_key:
         lock("order", site.pk, client_key)
         earlier = Order.objects.filter(site=site, client_key=client_key).first()
@@ -87,6 +96,8 @@ def place_order(
         require_free(site=site, accession_number=number, issuer=order.issuer_of_accession_number)
     order.accession_number = number or next_accession_number(site=site)
     order.save()
+    if named.pk != patient.pk:
+        note_late_arrival(named=named, row=order)
     made = make_procedures(order=order, wanted=wanted)
     audit.record(
         event="order.placed",
@@ -120,7 +131,7 @@ def change_order(
     """The order with other values; what they were and became is kept. Values that are the same change nothing.
 
     Raises NotAllowed, InvalidValue, PreconditionFailed when it is no longer at `version`, Conflict when it was
-    called off, NeedsConfirmation as `place_order` does.
+    called off (the `order` is among its facts), NeedsConfirmation as `place_order` does.
     """
     require_right(who)
     order = claim_order(order, version)
@@ -129,6 +140,7 @@ def change_order(
             _("An order that is %(status)s is not changed any more: reinstate it first.")
             % {"status": order.get_status_display()},
             field="status",
+            order=order,
         )
     after = read_values(changes, allowed=FIELDS)
     differing = {name: value for name, value in after.items() if getattr(order, name) != value}
@@ -149,14 +161,18 @@ def change_order(
 def add_procedures(
     *,
     order: Order,
-    version: int,
+    version: int | None,
     procedures: Sequence[ProcedureRequest],
     reason: str = "",
     who: Any = None,
     accept_warnings: bool = False,
     address: str | None = None,
 ) -> list[RequestedProcedure]:
-    """More procedures under the same accession number. Raises as `change_order` does."""
+    """More procedures under the same accession number. Raises as `change_order` does.
+
+    One that stands in the order already (the same code and side, neither called off nor discontinued) is a
+    Conflict, with `order` and `procedure` among its facts.
+    """
     require_right(who)
     order = claim_order(order, version)
     if order.status not in OPEN:
@@ -164,12 +180,14 @@ def add_procedures(
             _("Nothing can be added to an order that is %(status)s: place a new one.")
             % {"status": order.get_status_display()},
             field="status",
+            order=order,
         )
     wanted = find_procedures(site=order.site, requests=procedures)
     there = [each for each in _procedures(order) if each.status != ProcedureStatus.CANCELLED]
+    require_new(order=order, there=there, wanted=wanted)
     _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, new=wanted)
     made = make_procedures(order=order, wanted=wanted)
-    told = {f"procedure {each.requested_procedure_id}": [None, str(each)] for each in made}
+    told = {name_in_history(each): [None, str(each)] for each in made}
     record_version(order=order, changes=told, who=who, reason=clean(reason))
     order_changed.send(sender=Order, order=order, procedures=made, changes=told, who=who)
     return made
@@ -177,15 +195,48 @@ def add_procedures(
 
 @transaction.atomic
 def remove_procedure(
-    *, procedure: RequestedProcedure, version: int, reason: str, who: Any = None, address: str | None = None
+    *, procedure: RequestedProcedure, version: int | None, reason: str, who: Any = None, address: str | None = None
 ) -> Order:
     """Call one procedure off; it stays in the order as cancelled, and an order of which nothing is left is revoked.
 
-    Raises NotAllowed, InvalidValue without a reason, PreconditionFailed, Conflict when it has begun.
+    One that is called off already stays so: nothing changes. Raises NotAllowed, InvalidValue without a reason,
+    PreconditionFailed, Conflict when it has begun (the `order` is among its facts).
     """
     require_right(who)
     claim_order(procedure.order_ref, version)
     return move_procedure(procedure=procedure, to=ProcedureStatus.CANCELLED, who=who, reason=require_reason(reason))
+
+
+@transaction.atomic
+def restore_procedure(
+    *,
+    procedure: RequestedProcedure,
+    version: int | None,
+    reason: str = "",
+    who: Any = None,
+    address: str | None = None,
+) -> Order:
+    """Take back that one procedure was called off; an order that had ended with it goes on.
+
+    One that waits to be done stays so: nothing changes. Raises NotAllowed, PreconditionFailed, Conflict when it has
+    begun, when its order was entered in error, or when the same was added anew (`order`, `procedure` are facts).
+    """
+    require_right(who)
+    order = claim_order(procedure.order_ref, version)
+    rows = {each.pk: each for each in _procedures(order)}
+    mine = rows.pop(procedure.pk)
+    if mine.status == ProcedureStatus.REQUESTED:
+        return order
+    if mine.status != ProcedureStatus.CANCELLED or order.status == OrderStatus.ENTERED_IN_ERROR:
+        raise Conflict(_("Only what was called off can be taken up again."), field="status", order=order)
+    since = _added_since(order, mine)
+    anew = [each for each in rows.values() if name_in_history(each) in since]
+    try:
+        require_new(order=order, there=anew, wanted=_as_wanted([mine]))
+    except Conflict as error:
+        error.field = "procedure"
+        raise
+    return move_procedure(procedure=mine, to=ProcedureStatus.REQUESTED, who=who, reason=clean(reason))
 
 
 def require_right(who: Any) -> None:
@@ -234,9 +285,28 @@ def _procedures(order: Order) -> list[RequestedProcedure]:
     return list(order.requested_procedures.select_related("procedure_ref").order_by("pk"))
 
 
+def _added_since(order: Order, cancelled: RequestedProcedure) -> set[str]:
+    """What was added to the order after a procedure was called off, by its name in the history."""
+    name, added = name_in_history(cancelled), set()
+    for changes in order.versions.order_by("-version", "-pk").values_list("changes", flat=True):
+        if changes.get(name, [None, None])[1] == ProcedureStatus.CANCELLED:
+            break
+        added |= {each for each, change in changes.items() if each.startswith("procedure ") and change[0] is None}
+    return added
+
+
 def _as_wanted(rows: Sequence[RequestedProcedure]) -> list[Wanted]:
     return [
-        Wanted(ProcedureRequest(code=each.procedure_code_value, laterality=each.laterality), each.procedure_ref)
+        Wanted(
+            ProcedureRequest(
+                code=each.procedure_code_value,
+                scheme=each.procedure_coding_scheme,
+                description=each.requested_procedure_description,
+                modality=each.modality,
+                laterality=each.laterality,
+            ),
+            each.procedure_ref,
+        )
         for each in rows
     ]
 

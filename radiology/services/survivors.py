@@ -62,14 +62,21 @@ def former_numbers(patient: Patient) -> list[Patient]:
 def note_late_arrival(*, named: Patient, row: models.Model, field: str = "patient_ref") -> None:
     """Remember that `row`, which is the survivor's, came under the name of a merged patient.
 
-    Should the merge be undone, it goes back with the rest. Nothing is noted for a patient who was not merged.
+    Should the merges between the two be undone, it goes back with the rest. Nothing is noted for a patient who was
+    not merged.
     """
-    merge = PatientMerge.objects.filter(merged=named, undone_at=None).first()
-    if merge is not None:
-        PatientMergeItem.objects.bulk_create(
-            [PatientMergeItem(merge=merge, kind=kind_of(type(row), field), row_id=row.pk, is_late=True)],
-            ignore_conflicts=True,
-        )
+    kind = kind_of(type(row), field)
+    between = []
+    for _ in range(MOST_MERGES):
+        merge = PatientMerge.objects.filter(merged=named, undone_at=None).select_related("survivor").first()
+        if merge is None:
+            break
+        between.append(merge)
+        named = merge.survivor
+    PatientMergeItem.objects.bulk_create(
+        [PatientMergeItem(merge=merge, kind=kind, row_id=row.pk, is_late=True) for merge in between],
+        ignore_conflicts=True,
+    )
 
 
 def kind_of(model: type[models.Model], field: str) -> str:

@@ -138,6 +138,7 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "step": str(step.public_id),
         "performed": performed.sop_instance_uid,
         "order": str(order.public_id),
+        "procedure": str(order.requested_procedures.get().public_id),
         "attachment": str(letter.public_id),
         "case": str(case.public_id),
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
@@ -188,6 +189,19 @@ def test_answers_about_orders_are_as_described(archive: dict[str, Any]) -> None:
     require_as_described(changed, "/orders/{order}", "patch")
     require_as_described(program.patch(path, {"egfr": "60"}), "/orders/{order}", "patch")
     require_as_described(program.get(f"{path}/history"), "/orders/{order}/history")
+    more = json.dumps({"procedures": [{"description": "Foto khusus", "modality": "DX"}]})
+    for status in (201, 409):
+        response = program.post(f"{path}/procedures", more, "application/json")
+        assert response.status_code == status, response.content
+        require_as_described(response, "/orders/{order}/procedures", "post")
+    cancel = f"{path}/procedures/{response.json()['procedure']['public_id']}/cancel"
+    for why, status in (("", 400), ("why", 200)):
+        response = program.post(cancel, json.dumps({"reason": why}), "application/json")
+        assert response.status_code == status, response.content
+        require_as_described(response, "/orders/{order}/procedures/{procedure}/cancel", "post")
+    again = program.post(cancel.replace("/cancel", "/reinstate"), b"{}", "application/json")
+    assert again.status_code == 200, again.content
+    require_as_described(again, "/orders/{order}/procedures/{procedure}/reinstate", "post")
     for move in ("hold", "release", "cancel", "reinstate", "discontinue"):
         response = program.post(f"{path}/{move}", json.dumps({"reason": "why"}), "application/json")
         assert response.status_code == 200, response.content

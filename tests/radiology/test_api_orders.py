@@ -7,6 +7,7 @@ import pytest
 
 from radiology.models import AuditEvent, Order, OrderStatus, Patient, ProcedureStatus
 from radiology.services.catalogue_csv import import_csv, usual_procedures
+from radiology.services.merges import merge_patients, undo_merge
 from tests.factories import (
     default_site,
     make_order,
@@ -15,6 +16,7 @@ from tests.factories import (
     make_requested_procedure,
     make_site,
     make_token,
+    make_user,
 )
 from tests.pacs.api_client import ApiProgram, problem
 
@@ -106,6 +108,66 @@ def test_who_is_not_known_yet_is_registered_with_the_order(simrs: ApiProgram) ->
     orders_only = ApiProgram(scopes=("orders.write",), name="orders only")
     problem(post(orders_only, wanted(patient={**new, "patient_id": "12"})), 403)
     assert not Patient.objects.filter(patient_id__in=["10", "11", "12"]).exists()
+
+
+def test_who_is_registered_with_an_order_that_is_refused_is_not_registered(simrs: ApiProgram) -> None:
+    new = {"patient_id": "9", "patient_name": "BARU^SITI", "patient_birth_date": "19950101", "patient_sex": "F"}
+    problem(post(simrs, wanted(patient=new)), 400, "pregnancy_status")
+    problem(post(simrs, wanted(patient=new, pregnancy_status="3")), 409, "accept_warnings")
+    assert not Patient.objects.exists()
+    assert post(simrs, wanted(patient=new, pregnancy_status="1")).status_code == 201
+    registered = AuditEvent.objects.get(event="patient.registered")
+    assert registered.patient_ref == Patient.objects.get() and registered.agent == "simrs"
+    assert Patient.objects.get().versions.count() == 1
+
+
+def test_whoever_is_likely_the_same_person_is_told_before_somebody_is_registered(simrs: ApiProgram) -> None:
+    there = make_patient("1", "SANTOSO^ARI", patient_birth_date="19800229", patient_sex="M")
+    new = {"patient_id": "9", "patient_name": "SANTOSO^ARI", "patient_birth_date": "19800229", "patient_sex": "M"}
+    told = problem(post(simrs, wanted(patient=new)), 409, "patient")
+    assert [each["patient"]["public_id"] for each in told["candidates"]] == [str(there.public_id)]
+    problem(post(simrs, wanted(patient={**new, "despite_duplicates": True})), 400, "patient.reason")
+    problem(post(simrs, wanted(patient={**new, "despite_duplicates": "yes"})), 400, "patient.despite_duplicates")
+    assert not Order.objects.exists() and Patient.objects.count() == 1
+    sure = {**new, "despite_duplicates": True, "reason": "kembar"}
+    assert post(simrs, wanted(patient=sure)).status_code == 201
+    made = Patient.objects.get(patient_id="9")
+    assert Order.objects.get().patient_ref == made and made.versions.get().reason == "kembar"
+    other = {**new, "patient_id": "1", "patient_name": "LAIN^ORANG", "patient_birth_date": "19990101"}
+    taken = problem(post(simrs, wanted(patient=other)), 409, "patient.patient_id")
+    assert taken["existing"]["public_id"] == str(there.public_id)
+
+
+def test_an_order_for_a_number_that_was_merged_away_is_the_survivors(simrs: ApiProgram) -> None:
+    who = make_user("merges", role="radiographer")
+    merged = make_patient("001234", "WIBOWO^BUDI", patient_birth_date="19800215")
+    middle, survivor = make_patient("55", "WIBOWO^BUDI"), make_patient("77", "WIBOWO^BUDI^SANTOSO")
+    merge = merge_patients(who=who, survivor=middle, merged=merged)
+    last = merge_patients(who=who, survivor=survivor, merged=middle)
+    named = {"patient_id": "001234", "patient_name": "WIBOWO^BUDI", "patient_birth_date": "19800215"}
+    by_survivors_name = {"patient_id": "001234", "patient_name": "WIBOWO^BUDI^SANTOSO"}
+    by_key = {"public_id": str(merged.public_id)}
+    for number, patient in enumerate(({"patient_id": "001234"}, named, by_survivors_name, by_key)):
+        body = wanted(patient=patient, accept_warnings=True, client_key=f"k-{number}")
+        answer = post(simrs, body)
+        assert answer.status_code == 201, answer.content
+        assert answer.json()["patient"]["patient_id"] == "77"
+        assert post(simrs, body)["Idempotency-Replayed"] == "true"
+    other = {**named, "patient_name": "LAIN^ORANG", "patient_birth_date": "19990101"}
+    taken = problem(post(simrs, wanted(patient=other)), 409, "patient.patient_id")
+    assert taken["existing"]["public_id"] == str(survivor.public_id)
+    assert Order.objects.filter(patient_ref=survivor).count() == 4 and Patient.objects.count() == 3
+    for each in (last, merge):
+        undo_merge(who=who, merge=each)
+    assert Order.objects.filter(patient_ref=merged).count() == 4  # they came under that name
+
+
+def test_a_number_of_several_patients_needs_its_issuer(simrs: ApiProgram) -> None:
+    one = make_patient("7", "SATU", issuer_of_patient_id="A")
+    make_patient("7", "DUA", issuer_of_patient_id="B")
+    problem(post(simrs, wanted("7")), 400, "patient.issuer_of_patient_id")
+    answer = post(simrs, wanted(patient={"patient_id": "7", "issuer_of_patient_id": "A"}))
+    assert answer.json()["patient"]["public_id"] == str(one.public_id)
 
 
 def test_questions_and_warnings_are_told(simrs: ApiProgram) -> None:

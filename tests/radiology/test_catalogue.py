@@ -13,7 +13,7 @@ from django.db import connection
 
 from radiology.errors import Conflict, InvalidValue, NotAllowed
 from radiology.models import AuditEvent, Procedure
-from radiology.services import catalogue, catalogue_csv
+from radiology.services import catalogue, tables
 from radiology.services.catalogue_csv import COLUMNS, export_csv, import_csv, plan, read_rows, usual_procedures
 from tests.factories import default_site, make_site, make_user
 
@@ -128,7 +128,7 @@ def test_identifiers_stay_texts_and_excels_ways_are_understood() -> None:
     entry = Procedure.objects.get()
     assert (entry.code, entry.price_code, entry.modality) == ("001", "000123", "CT")
     assert {str(each) for each in entry.codes.all()} == {"99A 01", "KPTL2 007"}
-    assert catalogue_csv.decode(text.encode()).startswith("code;")
+    assert tables.decode(text.encode()).startswith("code;")
     assert len(import_csv(site=site, text="code\tname\tmodality\n1\tCT Lain\tCT\n")) == 1
     assert Procedure.objects.count() == 2
 
@@ -196,9 +196,9 @@ def test_only_who_may_change_the_catalogue_reads_one_in() -> None:
     with pytest.raises(NotAllowed):
         import_csv(site=default_site(), text=usual_procedures(), who=make_user(role="desk"))
     with pytest.raises(InvalidValue, match="CSV UTF-8"):
-        catalogue_csv.decode("é".encode("latin-1"))
+        tables.decode("é".encode("latin-1"))
     with pytest.raises(InvalidValue, match="2 MB"):
-        catalogue_csv.decode(bytes(3 << 20))
+        tables.decode(bytes(3 << 20))
 
 
 def test_the_command_reads_in_and_writes_out(tmp_path: Path, capsys: Any) -> None:

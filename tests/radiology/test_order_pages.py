@@ -10,6 +10,7 @@ from django.test import Client
 from radiology import code128
 from radiology.models import AuditEvent, Order, OrderStatus, Patient, Procedure
 from radiology.services.catalogue import save_procedure
+from radiology.services.merges import merge_patients
 from tests.factories import default_site, make_order, make_patient, make_requested_procedure, make_site, make_user
 from tests.radiology.admin_client import signed_in
 
@@ -52,7 +53,33 @@ def test_a_patient_is_found_as_one_types(desk: Client) -> None:
         page = text(desk.get("/orders/patients", {"q": question}, headers={"HX-Request": "true"}))
         assert "AYU LESTARI" in page and "DEWI" not in page
     assert "Nobody is found" in text(desk.get("/orders/new", {"q": "zzz"}))
+    assert "any order" in text(desk.get("/orders/new", {"q": " "}))
     assert desk.get("/orders/new", {"patient": str(other.public_id)}).status_code == 404
+
+
+def test_a_patient_is_found_by_sound_birth_date_other_numbers_and_a_former_name(
+    desk: Client, django_assert_max_num_queries: Any
+) -> None:
+    there = make_patient(
+        "RM-1", "SOEKARNO^DJOKO", patient_birth_date="19700131", identifiers=[("NIK", "3171000000000001")]
+    )
+    make_patient("RM-2", "SUPARNO^ADI")
+    merge_patients(who=make_user("merges", role="radiographer"), survivor=there, merged=make_patient("RM-9", "KARNO"))
+    choice = f"?patient={there.public_id}"
+    for question in ("joko sukarno", "31/1/1970", "rm-1", "3171000000000001", "RM-9"):
+        with django_assert_max_num_queries(18):
+            page = text(desk.get("/orders/patients", {"q": question}, headers={"HX-Request": "true"}))
+        assert choice in page and "DJOKO SOEKARNO" in page and "SUPARNO" not in page, question
+    assert "merged from KARNO, RM-9" in page
+
+
+def test_an_order_for_a_merged_patient_is_placed_for_the_survivor(desk: Client, chest: Procedure) -> None:
+    merged, survivor = make_patient("RM-9", "KARNO"), make_patient("RM-1", "SOEKARNO^DJOKO")
+    merge_patients(who=make_user("merges", role="radiographer"), survivor=survivor, merged=merged)
+    page = text(desk.get("/orders/new", {"patient": str(merged.public_id)}))
+    assert "DJOKO SOEKARNO" in page and f'name="patient" value="{survivor.public_id}"' in page
+    assert desk.post("/orders/new", form(merged, chest)).status_code == 302
+    assert Order.objects.get().patient_ref == survivor
 
 
 def test_a_chest_x_ray_is_ordered_and_sent_twice_is_one(desk: Client, chest: Procedure) -> None:
@@ -140,9 +167,37 @@ def test_it_is_held_cancelled_and_taken_back(desk: Client) -> None:
     removal = {"procedure": str(row.public_id), "version": str(order.version)}
     page = desk.post(f"/orders/{order.public_id}/remove", removal)
     assert page.status_code == 400 and "Say why" in text(page)
-    desk.post(f"/orders/{order.public_id}/remove", {**removal, "reason": "tidak perlu"})
+    stale = desk.post(f"/orders/{order.public_id}/remove", {**removal, "version": "1", "reason": "alasan lama"})
+    assert stale.status_code == 412 and "alasan lama" in text(stale)
+    done = desk.post(f"/orders/{order.public_id}/remove", {**removal, "reason": "tidak perlu"}, follow=True)
     row.refresh_from_db()
     assert row.status == "cancelled"
+    undo = f"/orders/{order.public_id}/remove?undo={row.public_id}"
+    assert undo in text(done)
+    assert "is wanted again" in text(desk.post(undo, follow=True))
+    row.refresh_from_db()
+    assert row.status == "requested"
+    assert desk.post(f"/orders/{order.public_id}/remove?undo=x").status_code == 302
+
+
+def test_a_procedure_is_added_from_the_page_of_the_order_and_one_that_stands_in_it_is_told(
+    desk: Client, chest: Procedure
+) -> None:
+    patient, abdomen = make_patient(), entry("USABD", "USG Abdomen", modality="US", is_ionising=False)
+    desk.post("/orders/new", form(patient, chest))
+    order = Order.objects.get()
+    path = f"/orders/{order.public_id}"
+    assert f'data-key="a" href="{path}/edit#procedure-text"' in text(desk.get(path))
+    assert 'id="procedure-text"' in text(desk.get(f"{path}/edit"))
+    sent = {"version": "1", "priority": "ROUTINE", "reason": "curiga batu"}
+    refused = desk.post(f"{path}/edit", {**sent, "procedure": [str(abdomen.public_id), str(chest.public_id)]})
+    assert refused.status_code == 409 and "Foto Thorax PA stands in this order already" in text(refused)
+    assert f'id="chosen-{abdomen.public_id}"' in text(refused) and "curiga batu" in text(refused)
+    assert order.requested_procedures.count() == 1
+    assert desk.post(f"{path}/edit", {**sent, "procedure": [str(abdomen.public_id)]}).status_code == 302
+    assert "USG Abdomen" in text(desk.get(path)) and "curiga batu" in text(desk.get(path))
+    Order.objects.filter(pk=order.pk).update(status=OrderStatus.COMPLETED)
+    assert 'data-key="a"' not in text(desk.get(path))
 
 
 def test_papers_are_attached_served_as_files_and_taken_away(desk: Client) -> None:

@@ -35,6 +35,7 @@ from radiology.services.order_attachments import (
     restore_attachment,
 )
 from radiology.services.order_procedures import ProcedureRequest
+from radiology.services.order_states import move_procedure
 from radiology.services.orders import add_procedures, change_order, place_order, remove_procedure
 from radiology.signals import order_changed, order_placed
 from tests.factories import (
@@ -329,6 +330,59 @@ def test_calling_off_holding_and_taking_back(chest: Procedure) -> None:
     wrong = order_moves.mark_entered_in_error(order=order, reason="pasien salah", who=who)
     with pytest.raises(Conflict):
         order_moves.reinstate_order(order=wrong, who=who)
+
+
+def states_of(order: Order) -> list[str]:
+    return list(order.requested_procedures.order_by("pk").values_list("status", flat=True))
+
+
+def test_reinstating_brings_back_what_was_cancelled_with_the_order_and_no_more() -> None:
+    order, who = make_order(procedures=3), make_user(role="desk")
+    first = order.requested_procedures.order_by("pk")[0]
+    remove_procedure(procedure=first, version=1, reason="tidak perlu", who=who)
+    order_moves.cancel_order(order=order, reason="pasien pulang", who=who)
+    assert states_of(order) == ["cancelled"] * 3
+    order_moves.reinstate_order(order=order, who=who)
+    assert states_of(order) == ["cancelled", "requested", "requested"]
+    second = order.requested_procedures.order_by("pk")[1]
+    remove_procedure(procedure=second, version=None, reason="juga tidak", who=who)
+    order_moves.discontinue_order(order=order, reason="pulang lagi", who=who)
+    order_moves.reinstate_order(order=order, who=who)
+    assert states_of(order) == ["cancelled", "cancelled", "requested"]
+    kept = order.versions.order_by("-version")[0].changes
+    third = order.requested_procedures.order_by("pk")[2]
+    name = f"procedure {third.requested_procedure_id}"
+    assert kept == {name: ["cancelled", "requested"], "status": ["revoked", "active"]}
+
+
+def test_an_order_that_ended_with_its_last_procedure_comes_back_with_that_one() -> None:
+    order = make_order(procedures=2)
+    first, last = order.requested_procedures.order_by("pk")
+    remove_procedure(procedure=first, version=1, reason="tidak perlu")
+    assert remove_procedure(procedure=last, version=2, reason="batal").status == OrderStatus.REVOKED
+    order_moves.reinstate_order(order=order)
+    assert states_of(order) == ["cancelled", "requested"]
+
+
+def test_releasing_an_order_leaves_cancelled_what_was_called_off() -> None:
+    order = make_order(procedures=2)
+    order_moves.hold_order(order=order, reason="tunggu ureum")
+    first, last = order.requested_procedures.order_by("pk")
+    remove_procedure(procedure=first, version=2, reason="tidak perlu")
+    order_moves.release_order(order=order)
+    assert states_of(order) == ["cancelled", "requested"]
+    order_moves.hold_order(order=order, reason="tunggu lagi")
+    ended = remove_procedure(procedure=last, version=None, reason="batal")
+    assert (ended.status, ended.status_reason) == (OrderStatus.REVOKED, "batal")
+    back = move_procedure(procedure=last, to=ProcedureStatus.REQUESTED)
+    assert back.status == OrderStatus.ON_HOLD and states_of(order) == ["cancelled", "requested"]
+
+
+def test_what_was_revoked_before_there_was_a_history_comes_back_whole() -> None:
+    order = make_order(procedures=2, status=OrderStatus.REVOKED)
+    order.requested_procedures.update(status=ProcedureStatus.CANCELLED)
+    order_moves.reinstate_order(order=order)
+    assert states_of(order) == ["requested", "requested"]
 
 
 def test_what_has_begun_is_discontinued_not_cancelled() -> None:

@@ -15,7 +15,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from radiology.errors import InvalidValue
-from radiology.services import audit
+from radiology.services import audit, tables
 from worklist.services import room_tables
 from worklist.services.room_tables import Table
 
@@ -53,7 +53,7 @@ class WithTable:
 
     def _compared(self, form: TableForm, site: Any) -> dict[str, Any]:
         try:
-            text = room_tables.decode(form.cleaned_data["file"].read(room_tables.LARGEST + 1))
+            text = tables.decode(form.cleaned_data["file"].read(tables.LARGEST + 1))
             changes = room_tables.plan_table(table=self.table, site=site, text=text)
         except InvalidValue as error:
             for line in error.facts.get("errors", [error.message]):

@@ -49,12 +49,12 @@ def plan_order(*, order: Order, who: Any = None) -> list[ScheduledProcedureStep]
 
 
 @transaction.atomic
-def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who: Any = None) -> None:
+def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who: Any = None, reason: str = "") -> None:
     """Let the steps follow what became of their order: made, changed, called off or taken up again.
 
     What had begun is discontinued, not cancelled. A step that is taken up again keeps its time if that is still
     to come and still free, and otherwise waits to be put on the calendar anew. A new wish for a time moves the
-    steps that have no room yet.
+    steps that have no room yet. `reason` is why a procedure was called off; without one, why the order was.
     """
     described = {name for name, values in (changes or {}).items() if not _is_move(name, values)}
     steps = list(
@@ -69,7 +69,7 @@ def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who:
     for mine in by_procedure.values():
         procedure = mine[0].requested_procedure_ref
         if procedure.status in _CALLED_OFF:
-            _call_off(mine, who, order.status_reason)
+            _call_off(mine, who, reason or order.status_reason)
         elif procedure.status == ProcedureStatus.REQUESTED and order.status in _LIVING:
             _take_up(mine, who)
             if described:

@@ -3,10 +3,7 @@
 A row is found by its key, made when missing, and never removed. A column that the table has not is left as it is.
 """
 
-import csv
-import io
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import time
 from typing import Any
@@ -19,15 +16,12 @@ from django.utils.translation import gettext as _
 from radiology.errors import InvalidValue, NotAllowed
 from radiology.models import AuditAction, Site
 from radiology.services import audit
+from radiology.services.tables import MOST_ERRORS, read_table, refuse, told, write_table
 from worklist.models import Device, OpeningHours, Room
 
-LARGEST = 2 << 20
 MOST_ROWS = 2000
-MOST_ERRORS = 20
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 YES, NO = {"yes", "ya", "1", "true"}, {"no", "tidak", "0", "false"}
-# What makes a spreadsheet calculate instead of show (OWASP, CSV injection); an apostrophe before it stops that.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 @dataclass(frozen=True)
@@ -80,14 +74,7 @@ TABLES = {table.name: table for table in (ROOMS, DEVICES)}
 
 def export_table(*, table: Table, site: Site) -> str:
     """All rows of a site; with a byte order mark, so that Excel reads it as UTF-8."""
-    text = io.StringIO()
-    text.write("\ufeff")
-    writer = csv.writer(text)
-    writer.writerow(table.columns)
-    for row in _rows(table, site):
-        cells = _written(table, row)
-        writer.writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in cells.values()])
-    return text.getvalue()
+    return write_table(table.columns, (_written(table, row).values() for row in _rows(table, site)))
 
 
 def plan_table(*, table: Table, site: Site, text: str) -> list[Change]:
@@ -117,32 +104,19 @@ def import_table(*, table: Table, site: Site, text: str, who: Any = None, addres
     return changes
 
 
-def decode(raw: bytes) -> str:
-    """A file's bytes as text. Raises InvalidValue for one that is too large or no UTF-8."""
-    if len(raw) > LARGEST:
-        raise InvalidValue(_("The file is larger than any such table: 2 MB at most."), field="file")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidValue(_("The file is no UTF-8 text: in Excel, save it as “CSV UTF-8”."), field="file") from error
-
-
 def _carried_out(table: Table, site: Site, text: str) -> list[Change]:
-    lines = _lines(text.removeprefix("\ufeff"))
-    _number, header = next(lines, (1, []))
-    names = [name.strip().lower() for name in header]
-    _require_header(table, names)
+    _names, lines = read_table(text, columns=table.columns, needed=table.needed)
     known = {getattr(row, table.key): row for row in _rows(table, site)}
     changes: list[Change] = []
     errors: list[str] = []
     seen: dict[str, int] = {}
-    for number, cells in lines:
-        given = dict(zip(names, [_plain(cell) for cell in cells], strict=False))
+    for line in lines:
+        number, given = line.number, line.cells
         if not any(given.values()):
             continue
         key = given.get(table.key, "")
         if key in seen:
-            errors.append(_told(number, table.key, _("it stands in line %(line)d already") % {"line": seen[key]}))
+            errors.append(told(number, table.key, _("it stands in line %(line)d already") % {"line": seen[key]}))
         elif len(seen) >= MOST_ROWS:
             raise InvalidValue(_("A table may have %(most)d lines.") % {"most": MOST_ROWS}, field="file")
         else:
@@ -151,11 +125,10 @@ def _carried_out(table: Table, site: Site, text: str) -> list[Change]:
                 if (change := _row(table, site, known.get(key), given, number)) is not None:
                     changes.append(change)
             except ValidationError as error:
-                errors += [_told(number, name, " ".join(each)) for name, each in _by_column(error)]
+                errors += [told(number, name, " ".join(each)) for name, each in _by_column(error)]
         if len(errors) >= MOST_ERRORS:
             break
-    if errors:
-        raise InvalidValue("\n".join(errors[:MOST_ERRORS]), field="file", errors=errors[:MOST_ERRORS])
+    refuse(errors)
     return changes
 
 
@@ -247,44 +220,7 @@ def _hours_text(hours: Any) -> str:
     return " | ".join(f"{DAYS[each.weekday]} {each.opens:%H:%M}-{each.closes:%H:%M}" for each in ordered)
 
 
-def _require_header(table: Table, names: list[str]) -> None:
-    unknown = [name for name in names if name not in table.columns]
-    if unknown:
-        listed = _("there is no such column; there are: %(names)s") % {"names": ", ".join(table.columns)}
-        raise InvalidValue(_told(1, unknown[0][:64], listed), field="file")
-    if missing := [name for name in table.needed if name not in names]:
-        raise InvalidValue(_told(1, missing[0], _("this column is missing")), field="file")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InvalidValue(_told(1, twice[0], _("this column stands there twice")), field="file")
-
-
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of the line where each row begins, and its cells. Commas, semicolons and tabs are understood."""
-    if "\x00" in text:
-        raise InvalidValue(_("The file holds NUL characters: it is no CSV."), field="file")
-    first = text.lstrip("\r\n").partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True)
-    begin = 1
-    try:
-        for cells in reader:
-            yield begin, cells
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise InvalidValue(_told(begin, "", str(error)), field="file") from error
-
-
-def _plain(cell: str) -> str:
-    """What stood in a cell before it was made harmless."""
-    return (cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell).strip()
-
-
 def _by_column(error: ValidationError) -> list[tuple[str, list[str]]]:
     if hasattr(error, "error_dict"):
         return [("" if name == "__all__" else name, each) for name, each in error.message_dict.items()]
     return [("", error.messages)]
-
-
-def _told(line: int, column: str, message: str) -> str:
-    if column:
-        return _("Line %(line)d, column %(column)s: %(message)s") % {"line": line, "column": column, "message": message}
-    return _("Line %(line)d: %(message)s") % {"line": line, "message": message}

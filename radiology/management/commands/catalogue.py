@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from radiology.errors import InvalidValue
 from radiology.models import Site
-from radiology.services import catalogue_csv
+from radiology.services import catalogue_csv, tables
 
 
 class Command(BaseCommand):
@@ -57,5 +57,5 @@ class Command(BaseCommand):
 
 
 def _read(file: str) -> str:
-    raw = sys.stdin.buffer.read(catalogue_csv.LARGEST + 1) if file == "-" else Path(file).read_bytes()
-    return catalogue_csv.decode(raw)
+    raw = sys.stdin.buffer.read(tables.LARGEST + 1) if file == "-" else Path(file).read_bytes()
+    return tables.decode(raw)
