@@ -149,6 +149,7 @@ class CompletedBy(models.TextChoices):
     """What says that a study is complete."""
 
     MPPS = "mpps", _("Reported by the device (MPPS)")
+    COMMITMENT = "commitment", _("All images were committed to storage")
     QUIET = "quiet", _("No image for the quiet period")
 
 
@@ -166,7 +167,7 @@ class StudyCompletion(models.Model):
 
     study_ref = models.ForeignKey(Study, models.CASCADE, verbose_name=_("study"), related_name="completions")
     at = models.DateTimeField(_("complete"), default=timezone.now)
-    how = models.CharField(_("by"), max_length=8, choices=CompletedBy)
+    how = models.CharField(_("by"), max_length=16, choices=CompletedBy)
     number_of_instances = models.PositiveIntegerField(_("images"), default=0)
     performed_step_uids = ArrayField(
         KeyField(max_length=64, blank=False), verbose_name=_("performed steps"), default=list, blank=True
