@@ -29,6 +29,7 @@ class PerformedWarning(models.TextChoices):
     CANCELLED = "cancelled", _("The examination was called off, and performed all the same.")
     ROOM_TAKEN = "room-taken", _("The room was given to another examination meanwhile.")
     CLOCK = "clock", _("The clock of the device is more than twelve hours off.")
+    ABANDONED = "abandoned", _("The device never reported its end.")
     WRONG_ENTRY = "wrong-entry", _("The device had chosen the wrong entry of its worklist.")
 
 
@@ -99,6 +100,15 @@ class PerformedProcedureStep(models.Model):
     @property
     def has_ended(self) -> bool:
         return self.performed_procedure_step_status != PerformedStatus.IN_PROGRESS
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it was given up: in progress, and nothing of it has come for hours."""
+        return not self.has_ended and PerformedWarning.ABANDONED in self.warnings
+
+    @property
+    def is_at_work(self) -> bool:
+        return not self.has_ended and not self.is_abandoned
 
     @property
     def warning_texts(self) -> list[str]:

@@ -2,8 +2,9 @@
 
 A study is complete when the devices say so (every performed step of it has ended, one at least was completed,
 and all the objects that they list are here), when a device has all its images committed to storage, or when no
-image has come for its quiet period. While a performed step is in progress, neither of these two counts. Images
-that arrive later reopen the study, and it is completed anew.
+image has come for its quiet period. While a performed step is in progress, and not given up
+(worklist.services.abandonment), neither of these two counts. Images that arrive later reopen the study, as does a
+performed step that was given up and goes on; it is completed anew.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ def settle_completion(
     device had all of them committed (`names_all`).
     """
     standing = completion_of(study)
-    if standing is not None and last_at > standing.at:
+    if standing is not None and (last_at > standing.at or _goes_on(standing, performed)):
         standing.reopened_at = timezone.now()
         standing.save(update_fields=["reopened_at"])
         study_reopened.send(sender=Study, study=study, completion=standing)
@@ -71,9 +72,14 @@ def settle_completion(
     return made
 
 
+def _goes_on(standing: StudyCompletion, performed: Sequence[PerformedProcedureStep]) -> bool:
+    """Whether a performed step behind a completion was given up, and is at work after all."""
+    return any(each.is_at_work and each.sop_instance_uid in standing.performed_step_uids for each in performed)
+
+
 def is_under_way(performed: Sequence[PerformedProcedureStep]) -> bool:
-    """Whether a device says that it is still at work."""
-    return any(not each.has_ended for each in performed)
+    """Whether a device says that it is still at work, and was heard of lately."""
+    return any(each.is_at_work for each in performed)
 
 
 def names_all(*, commitment: StorageCommitment, study: Study) -> bool:
@@ -97,8 +103,8 @@ def _how(
         return None
     statuses = {each.performed_procedure_step_status for each in performed}
     # Of a study that was complete before, nobody says again that it is.
-    said = PerformedStatus.COMPLETED in statuses and not StudyCompletion.objects.filter(study_ref=study).exists()
-    if said and _is_all_here(study, performed):
+    said = PerformedStatus.COMPLETED in statuses and PerformedStatus.IN_PROGRESS not in statuses
+    if said and not StudyCompletion.objects.filter(study_ref=study).exists() and _is_all_here(study, performed):
         return CompletedBy.MPPS
     if is_committed:
         return CompletedBy.COMMITMENT

@@ -19,12 +19,15 @@ from radiology.models import Job, JobState, Order, OrderStatus, RequestedProcedu
 from radiology.models.keys import uuid7
 from radiology.services.jobs import enqueue, handles
 from worklist.models import Device, PerformedProcedureStep, ScheduledProcedureStep, StepStatus
+from worklist.services.abandonment import settle_abandoned
 from worklist.services.completion import is_under_way, names_all, performed_of, settle_completion
 from worklist.services.performed_effects import take_state
 
 LOOK = "worklist.look_at_study"
 QUIET_MINUTES = 10
 _WHO = "images"
+# Of a look that no news has caused.
+_QUIETLY = {"is_quiet_check": True}
 _NOT_BEGUN = (StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY, StepStatus.NO_SHOW)
 _OVER = (OrderStatus.REVOKED, OrderStatus.ENTERED_IN_ERROR)
 
@@ -77,12 +80,16 @@ def look_at_study(job: Job) -> None:
         asked = StorageCommitment.objects.filter(pk=job.arguments.get("commitment")).first()
         # A person may have taken a state back since: it is not put on again unless more has come.
         since = job.created_at if job.arguments.get("is_quiet_check") or asked is not None else None
-        again = _conclude(study, since=since, commitment=asked)
+        again, given_up_at = _conclude(study, since=since, commitment=asked)
         if again is not None:
             watch_studies(studies=[pk], not_before=again)
         else:  # what waits for the quiet period would keep the next image from being looked at
-            waits = Job.objects.filter(idempotency_key=_key(pk), state=JobState.PENDING)
-            waits.update(idempotency_key=None, state=JobState.DONE, finished_at=timezone.now())
+            _call_off(_key(pk))
+        if given_up_at is not None:
+            key = f"{_key(pk)}:abandoned"
+            enqueue(kind=LOOK, arguments={**_QUIETLY, "study": pk}, not_before=given_up_at, idempotency_key=key)
+        else:
+            _call_off(f"{_key(pk)}:abandoned")
 
 
 def procedure_of(study: Study) -> RequestedProcedure | None:
@@ -118,13 +125,25 @@ def quiet_period(study: Study, steps: Sequence[ScheduledProcedureStep] = ()) -> 
     return timedelta(minutes=max(minutes, default=QUIET_MINUTES))
 
 
-def _conclude(study: Study, *, since: datetime | None, commitment: StorageCommitment | None) -> datetime | None:
-    """Draw the conclusions about a study; when to look again, if ever. `since` is when it was last looked at."""
+def _call_off(key: str) -> None:
+    """The look with this key, which nobody has begun yet."""
+    waits = Job.objects.filter(idempotency_key=key, state=JobState.PENDING)
+    waits.update(idempotency_key=None, state=JobState.DONE, finished_at=timezone.now())
+
+
+def _conclude(
+    study: Study, *, since: datetime | None, commitment: StorageCommitment | None
+) -> tuple[datetime | None, datetime | None]:
+    """Draw the conclusions about a study; when to look again at its images, and at what performed it, if ever.
+
+    `since` is when it was last looked at.
+    """
     instances = Instance.objects.filter(series_ref__study_ref=study)
     times = instances.aggregate(first=Min("created_at"), last=Max("created_at"))
     if times["last"] is None:
-        return None
+        return None, None
     performed = performed_of(study)
+    given_up_at = settle_abandoned(performed=performed)
     steps = _steps(study, performed)
     quiet_at = times["last"] + quiet_period(study, steps)
     is_quiet = quiet_at <= timezone.now()
@@ -140,8 +159,8 @@ def _conclude(study: Study, *, since: datetime | None, commitment: StorageCommit
         study=study, performed=performed, last_at=times["last"], is_quiet=is_quiet, is_committed=is_committed
     )
     if is_quiet or (complete is not None and not any(step.status == StepStatus.STARTED for step in steps)):
-        return None
-    return quiet_at
+        return None, given_up_at
+    return quiet_at, given_up_at
 
 
 def _steps(study: Study, performed: Sequence[PerformedProcedureStep]) -> list[ScheduledProcedureStep]:
