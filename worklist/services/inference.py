@@ -9,6 +9,7 @@ the next job.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Max, Min
@@ -21,7 +22,7 @@ from radiology.services.jobs import enqueue, handles
 from worklist.models import Device, PerformedProcedureStep, ScheduledProcedureStep, StepStatus
 from worklist.services.abandonment import settle_abandoned
 from worklist.services.completion import is_under_way, names_all, performed_of, settle_completion
-from worklist.services.performed_effects import take_state
+from worklist.services.performed_effects import WRITTEN, take_state
 
 LOOK = "worklist.look_at_study"
 QUIET_MINUTES = 10
@@ -138,8 +139,7 @@ def _conclude(
 
     `since` is when it was last looked at.
     """
-    instances = Instance.objects.filter(series_ref__study_ref=study)
-    times = instances.aggregate(first=Min("created_at"), last=Max("created_at"))
+    times = _times(study)
     if times["last"] is None:
         return None, None
     performed = performed_of(study)
@@ -161,6 +161,19 @@ def _conclude(
     if is_quiet or (complete is not None and not any(step.status == StepStatus.STARTED for step in steps)):
         return None, given_up_at
     return quiet_at, given_up_at
+
+
+def _times(study: Study) -> dict[str, Any]:
+    """When the first and the last image of a study came, as far as they are shown.
+
+    What is written of images (a rejection note, a measurement) is none, unless there is nothing else.
+    """
+    shown = Instance.objects.filter(series_ref__study_ref=study, removed_at=None)
+    for instances in (shown.exclude(series_ref__modality__in=WRITTEN), shown):
+        times = instances.aggregate(first=Min("created_at"), last=Max("created_at"))
+        if times["last"] is not None:
+            break
+    return times
 
 
 def _steps(study: Study, performed: Sequence[PerformedProcedureStep]) -> list[ScheduledProcedureStep]:

@@ -29,6 +29,8 @@ from worklist.services.performed_matching import Named, matching_step
 from worklist.services.steps import MOVES, move_step
 from worklist.services.unscheduled import unscheduled_step
 
+# Modalities of what is written of images: no device is at work when it comes.
+WRITTEN = ("KO", "PR", "SR", "DOC")
 _CLOCK_IS_OFF = PerformedWarning.CLOCK
 
 
@@ -118,10 +120,9 @@ def begun(performed: PerformedProcedureStep) -> datetime:
 def last_sign_of(performed: PerformedProcedureStep) -> datetime:
     """When something of it came last: a report of its device, or an image of a study that it names."""
     uids = {performed.study_instance_uid, *performed.references.values_list("study_instance_uid", flat=True)}
-    images = Instance.objects.filter(
-        series_ref__study_ref__study_instance_uid__in=uids - {""}, site_id=performed.site_id
-    )
-    latest: datetime | None = images.aggregate(latest=Max("created_at"))["latest"]
+    images = Instance.objects.filter(series_ref__study_ref__study_instance_uid__in=uids - {""}, site=performed.site_id)
+    found = images.exclude(series_ref__modality__in=WRITTEN).aggregate(latest=Max("created_at"))
+    latest: datetime | None = found["latest"]
     return max(latest, performed.updated_at) if latest is not None else performed.updated_at
 
 
