@@ -25,6 +25,7 @@ class PerformedWarning(models.TextChoices):
     """What about a performed step is not as it should be: somebody should look at it."""
 
     OTHER_PATIENT = "other-patient", _("It names an examination of another patient.")
+    FORMER_NUMBER = "former-number", _("It names the patient by a number that was merged into another.")
     STEP_TAKEN = "step-taken", _("Another device was at work on the same examination.")
     CANCELLED = "cancelled", _("The examination was called off, and performed all the same.")
     ROOM_TAKEN = "room-taken", _("The room was given to another examination meanwhile.")

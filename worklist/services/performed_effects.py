@@ -24,6 +24,7 @@ from worklist.models import (
     StepStatus,
 )
 from worklist.services.dicom_json import items, text
+from worklist.services.patient_merges import merged_patient_named, note_former_number
 from worklist.services.performed_identity import identity_of, is_of_patient
 from worklist.services.performed_matching import Named, matching_step
 from worklist.services.steps import MOVES, move_step
@@ -76,6 +77,12 @@ def answer_scheduled_steps(*, performed: PerformedProcedureStep, who: Any) -> No
         else:
             references[0].scheduled_ref, found[step.pk] = step, step
             references[0].state_before = step.status
+    if performed.patient_ref is not None:
+        named = merged_patient_named(identity=identity, patient=performed.patient_ref)
+        if named is not None:
+            warnings.add(PerformedWarning.FORMER_NUMBER)
+            orders = [step.requested_procedure_ref.order_ref for step in found.values()]
+            note_former_number(performed=performed, named=named, orders=orders)
     warnings |= {warning for step in found.values() for warning in _contradictions(performed, step)}
     performed.warnings = sorted(warnings)
     PerformedStepReference.objects.bulk_create(references)
