@@ -21,6 +21,7 @@ DEVICES = Section(
         "worklist_days_ahead",
         "sends_mpps",
         "quiet_minutes",
+        "abandoned_after_hours",
         "is_active",
     ),
     references={"room": BY_CODE, "node": ("title", "host", "port")},

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from pacs.models import Study
+from pacs.models import StorageCommitment, Study
 from pacs.services import availability
-from pacs.signals import studies_stored
+from pacs.signals import commitment_checked, studies_stored
 from radiology.models import Order
 from radiology.signals import order_changed, order_placed
 from worklist.models import PerformedProcedureStep
@@ -34,6 +34,13 @@ def let_steps_follow(
 def watch_what_came(studies: Iterable[int], **_: Any) -> None:
     """Images say something about examinations whose device says nothing, and about completeness."""
     inference.watch_studies(studies=studies)
+
+
+@receiver(commitment_checked)
+def look_at_what_was_committed(commitment: StorageCommitment, **_: Any) -> None:
+    """A device that has all its images committed has sent them all."""
+    if not commitment.number_of_failed:
+        inference.look_at_committed(commitment=commitment)
 
 
 @receiver(study_linked)

@@ -9,10 +9,10 @@ from django.dispatch import receiver
 from pacs.models import Correction, Study
 from pacs.services.hiding import hide_what_came
 from pacs.signals import studies_stored
-from radiology.models import Order
-from radiology.signals import order_changed, order_placed
+from radiology.models import Order, Patient
+from radiology.signals import order_changed, order_placed, patient_merged, patient_unmerged
 from worklist.models import CaseState, PerformedProcedureStep, ReconciliationCase, ReconciliationDecision
-from worklist.services.reconciliation_jobs import look_at, look_at_new, look_at_order
+from worklist.services.reconciliation_jobs import look_at, look_at_new, look_at_order, look_at_patients
 
 
 @receiver(studies_stored)
@@ -40,6 +40,13 @@ def match_what_was_corrected(instance: Correction, **_: Any) -> None:
 def match_with_order(order: Order, **_: Any) -> None:
     """Images may have come before their order; and what was called off is a candidate no more."""
     look_at_order(order)
+
+
+@receiver(patient_merged)
+@receiver(patient_unmerged)
+def match_with_patients(survivor: Patient, merged: Patient, **_: Any) -> None:
+    """Who contradicted the images may be the same person now, or another one again."""
+    look_at_patients(survivor, merged)
 
 
 @receiver(post_save, sender=PerformedProcedureStep)

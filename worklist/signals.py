@@ -15,8 +15,8 @@ study_linked = Signal()
 performed_step_wrong_entry = Signal()
 # A performed step began, changed or ended. Sent within the transaction. Keywords: performed, before (its status).
 performed_step_changed = Signal()
-# A study is complete: the device says so, or its quiet period has passed. Sent within the transaction.
-# Keywords: study, performed (the performed steps behind it), completion.
+# A study is complete: the device says so, or had all of it committed to storage, or its quiet period has passed. Sent
+# within the transaction. Keywords: study, performed (the performed steps behind it), completion.
 study_completed = Signal()
 # Images arrived for a study that was complete. Sent within the transaction. Keywords: study, completion.
 study_reopened = Signal()

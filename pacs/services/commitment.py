@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from pacs.models import ApplicationEntity, CommitmentState, ReportedOver, StorageCommitment
+from pacs.signals import commitment_checked
 from radiology.dicom import is_uid
 from radiology.errors import Conflict, InvalidValue, NotAllowed, TooLarge, Unreachable
 from radiology.models import AuditAction, Job, JobState
@@ -101,7 +102,7 @@ def _is_under_way(row: StorageCommitment) -> bool:
 
 @transaction.atomic
 def checked(*, commitment: StorageCommitment, failures: Sequence[Sequence[Any]]) -> None:
-    """Write what a check found, and see to the report."""
+    """Write what a check found, see to the report, and send `commitment_checked`."""
     row = StorageCommitment.objects.select_for_update().get(pk=commitment.pk)
     now = timezone.now()
     row.failures = [list(each) for each in failures]
@@ -122,6 +123,7 @@ def checked(*, commitment: StorageCommitment, failures: Sequence[Sequence[Any]])
             "instances": {"requested": row.number_of_requested, "failed": row.number_of_failed},
         },
     )
+    commitment_checked.send(sender=StorageCommitment, commitment=row)
 
 
 def _enqueue_report(row: StorageCommitment, *, not_before: datetime | None) -> Job:

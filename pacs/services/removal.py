@@ -18,9 +18,7 @@ from pacs.models import HeldObject, Instance, Location, Removal, RemovalCode, Se
 from pacs.services import rejection
 from pacs.services.availability import notify_availability
 from pacs.services.coercion import show_anew
-from pacs.services.incoming import Source, receive_part10
-from pacs.services.rejection_note import rejection_note
-from pacs.services.store import StoreOutcome, store_instance
+from pacs.services.rejection_filing import file_note
 from pacs.storage import backend
 from radiology.dicom import clean
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
@@ -88,18 +86,9 @@ def reject(
         raise NotFound(_("There is nothing of this to reject."))
     if len(rows) > rejection.MOST_REFERENCES:
         raise InvalidValue(_("These are more objects than one note can name: reject them series by series."))
-    note = rejection_note(study=found, instances=rows, code=code, reason=clean(reason)[:200])
-    with receive_part10(source=Source.of_site(found.site)) as incoming:
-        incoming.write(note)
-        received = incoming.finish()
-    stored = store_instance(received=received)
-    if stored.outcome is not StoreOutcome.STORED:
+    removal = file_note(who=who, study=found, instances=rows, code=code, reason=reason)
+    if removal is None:
         raise Conflict(_("The rejection note could not be filed with the study."))
-    removal = Removal.objects.get(site=found.site, note_sop_instance_uid=stored.sop_instance_uid)
-    removal.reason = clean(reason)[:200]
-    removal.user = who if isinstance(who, User) else None
-    removal.agent = audit.agent_of(who)
-    removal.save(update_fields=["reason", "user", "agent"])
     _audit(who, "study.rejection.made", AuditAction.DELETE, removal, found, address)
     return removal
 

@@ -1,12 +1,10 @@
 """Where no device reports, images do: examinations begin, end after their quiet period, and begin again."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.models import F
 from django.utils import timezone
 from pydicom.uid import generate_uid
 
@@ -14,10 +12,10 @@ from pacs.models import Instance, Study, Volume
 from pacs.services.availability import NOTIFY
 from pacs.services.store import Source, receive_part10, store_instances
 from radiology.models import Job, JobState, Order, OrderStatus, ProcedureStatus, RequestedProcedure, Site
-from radiology.services import jobs
 from tests.factories import make_device, make_node, make_order, make_patient, make_requested_procedure, make_step
 from tests.pacs.dicomweb import store
 from tests.pacs.objects import ct, part10
+from tests.worklist.arrivals import arrive, of_step, pass_time, state, work
 from tests.worklist.mpps import begun, ended
 from worklist.models import CompletedBy, ScheduledProcedureStep, StepStatus, StudyCompletion
 from worklist.services import inference
@@ -55,47 +53,6 @@ def told() -> Iterator[list[tuple[str, list[str]]]]:
     yield heard
     study_completed.disconnect(complete)
     study_reopened.disconnect(reopened)
-
-
-def of_step(step: ScheduledProcedureStep, **attributes: Any) -> Any:
-    """An image that a device made for a step."""
-    procedure = step.requested_procedure_ref
-    patient = procedure.order_ref.patient_ref
-    return ct(
-        **{
-            "StudyInstanceUID": procedure.study_instance_uid,
-            "AccessionNumber": procedure.order_ref.accession_number,
-            "PatientID": patient.patient_id,
-            "PatientName": patient.patient_name,
-            "PatientBirthDate": patient.patient_birth_date,
-            **attributes,
-        }
-    )
-
-
-def arrive(*images: Any) -> None:
-    for image in images:
-        store(Site.objects.default(), part10(image))
-
-
-def work() -> None:
-    """Run what is due, and nothing of other kinds."""
-    Job.objects.exclude(kind=inference.LOOK).update(state=JobState.DONE)
-    jobs.run_due()
-
-
-def pass_time(**by: float) -> None:
-    """As if so much time had passed since everything that happened."""
-    shift = timedelta(**by)
-    Instance.objects.update(created_at=F("created_at") - shift)
-    Job.objects.update(next_attempt_at=F("next_attempt_at") - shift, created_at=F("created_at") - shift)
-    StudyCompletion.objects.update(at=F("at") - shift)
-    ScheduledProcedureStep.objects.exclude(ended_at=None).update(ended_at=F("ended_at") - shift)
-
-
-def state(step: ScheduledProcedureStep) -> tuple[str, bool]:
-    step.refresh_from_db()
-    return step.status, step.is_inferred
 
 
 def test_images_start_complete_reopen_and_complete_again(

@@ -229,7 +229,7 @@ def test_a_patient_merged_meanwhile_is_the_same_person(ct1: Modality, step: Sche
     merge_patients(who=make_user(is_superuser=True), survivor=survivor, merged=merged, reason="registered twice")
     assert ct1.create(attributes, uid).Status == 0
     assert status_of(step) == StepStatus.STARTED
-    assert only().warnings == [] and only().patient_ref == survivor
+    assert only().warnings == [PerformedWarning.FORMER_NUMBER] and only().patient_ref == survivor
     unscheduled = begun(PatientID=merged.patient_id, PatientName=merged.patient_name, PatientBirthDate="19700101")
     assert ct1.create(unscheduled).Status == 0
     assert Order.objects.get(origin=OrderOrigin.IMAGES).patient_ref == survivor

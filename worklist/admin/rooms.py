@@ -76,7 +76,7 @@ class DeviceAdmin(WithTable, NeverDeleted, SinarModelAdmin):
             },
         ),
         (_("Its worklist"), {"fields": ("worklist_reach", "worklist_days_back", "worklist_days_ahead")}),
-        (_("What it reports"), {"fields": ("sends_mpps", "quiet_minutes")}),
+        (_("What it reports"), {"fields": ("sends_mpps", "quiet_minutes", "abandoned_after_hours")}),
     )
 
     def has_echo_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -25,10 +25,12 @@ class PerformedWarning(models.TextChoices):
     """What about a performed step is not as it should be: somebody should look at it."""
 
     OTHER_PATIENT = "other-patient", _("It names an examination of another patient.")
+    FORMER_NUMBER = "former-number", _("It names the patient by a number that was merged into another.")
     STEP_TAKEN = "step-taken", _("Another device was at work on the same examination.")
     CANCELLED = "cancelled", _("The examination was called off, and performed all the same.")
     ROOM_TAKEN = "room-taken", _("The room was given to another examination meanwhile.")
     CLOCK = "clock", _("The clock of the device is more than twelve hours off.")
+    ABANDONED = "abandoned", _("The device never reported its end.")
     WRONG_ENTRY = "wrong-entry", _("The device had chosen the wrong entry of its worklist.")
 
 
@@ -101,6 +103,15 @@ class PerformedProcedureStep(models.Model):
         return self.performed_procedure_step_status != PerformedStatus.IN_PROGRESS
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether it was given up: in progress, and nothing of it has come for hours."""
+        return not self.has_ended and PerformedWarning.ABANDONED in self.warnings
+
+    @property
+    def is_at_work(self) -> bool:
+        return not self.has_ended and not self.is_abandoned
+
+    @property
     def warning_texts(self) -> list[str]:
         """Its warnings as people read them."""
         return [str(PerformedWarning(each).label) for each in self.warnings]
@@ -149,6 +160,7 @@ class CompletedBy(models.TextChoices):
     """What says that a study is complete."""
 
     MPPS = "mpps", _("Reported by the device (MPPS)")
+    COMMITMENT = "commitment", _("All images were committed to storage")
     QUIET = "quiet", _("No image for the quiet period")
 
 
@@ -166,7 +178,7 @@ class StudyCompletion(models.Model):
 
     study_ref = models.ForeignKey(Study, models.CASCADE, verbose_name=_("study"), related_name="completions")
     at = models.DateTimeField(_("complete"), default=timezone.now)
-    how = models.CharField(_("by"), max_length=8, choices=CompletedBy)
+    how = models.CharField(_("by"), max_length=16, choices=CompletedBy)
     number_of_instances = models.PositiveIntegerField(_("images"), default=0)
     performed_step_uids = ArrayField(
         KeyField(max_length=64, blank=False), verbose_name=_("performed steps"), default=list, blank=True

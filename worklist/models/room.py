@@ -154,6 +154,12 @@ class Device(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(24 * 60)],
         help_text=_("So long without a new image, and an examination without MPPS counts as completed."),
     )
+    abandoned_after_hours = models.PositiveSmallIntegerField(
+        _("abandoned after (hours)"),
+        default=12,
+        validators=[MinValueValidator(1), MaxValueValidator(14 * 24)],
+        help_text=_("An examination whose end it never reports counts as completed so long after its last sign of it."),
+    )
     is_active = models.BooleanField(_("in use"), default=True)
 
     objects = DeviceQuerySet.as_manager()

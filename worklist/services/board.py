@@ -16,6 +16,7 @@ from django.utils import timezone
 from pacs.models import Study
 from radiology.models import Order, Patient, Priority, RequestedProcedure
 from worklist.models import OPEN, Room, ScheduledProcedureStep, StepStatus
+from worklist.services.board_warnings import warnings_of, with_reports
 
 # So long after its time an examination whose patient has not come is late, and one who came waits too long.
 LATE_AFTER = timedelta(minutes=10)
@@ -46,13 +47,14 @@ class BoardFilter:
 
 @dataclass
 class Card:
-    """One examination. `images` have arrived so far; `study` is where they are."""
+    """One examination. `images` have arrived so far; `study` is where they are; `warnings` are its devices'."""
 
     step: ScheduledProcedureStep
     is_late: bool = False
     waits_long: bool = False
     images: int = 0
     study: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def procedure(self) -> RequestedProcedure:
@@ -75,6 +77,11 @@ class Card:
     def can_swap(self) -> bool:
         """Whether it may still go to another room."""
         return self.group in {"scheduled", "arrived"}
+
+    @property
+    def says_reason(self) -> bool:
+        """Whether a warning has the reason of its status already."""
+        return any(self.step.status_reason in warning for warning in self.warnings)
 
     @property
     def is_urgent(self) -> bool:
@@ -117,7 +124,7 @@ def board(*, who: Any, wanted: BoardFilter, now: datetime | None = None) -> Boar
         steps = steps.filter(room=wanted.room)
     if wanted.modality:
         steps = steps.filter(modality=wanted.modality)
-    found = list(steps.with_patient().order_by("scheduled_start", "pk")[: MOST_CARDS + 1])
+    found = list(with_reports(steps.with_patient()).order_by("scheduled_start", "pk")[: MOST_CARDS + 1])
     cards = [_card(step, now) for step in found[:MOST_CARDS]]
     _count_images(who, cards)
     counts = {group: sum(card.group == group for card in cards) for group in GROUPS}
@@ -166,7 +173,8 @@ def _card(step: ScheduledProcedureStep, now: datetime) -> Card:
     due, arrived = step.scheduled_start, step.arrived_at
     late = step.status == StepStatus.SCHEDULED and due is not None and now > due + LATE_AFTER
     here = step.status in {StepStatus.ARRIVED, StepStatus.READY}
-    return Card(step, is_late=late, waits_long=here and arrived is not None and now > arrived + LONG_WAIT)
+    long = here and arrived is not None and now > arrived + LONG_WAIT
+    return Card(step, is_late=late, waits_long=long, warnings=warnings_of(step))
 
 
 def _rank(card: Card) -> tuple[Any, ...]:

@@ -1,9 +1,10 @@
 """When a study is complete, and that it is told.
 
 A study is complete when the devices say so (every performed step of it has ended, one at least was completed,
-and all the objects that they list are here), or when no image has come for its quiet period. While a
-performed step is in progress, no quiet period counts. Images that arrive later reopen the study, and it
-is completed anew.
+and all the objects that they list are here), when a device has all its images committed to storage, or when no
+image has come for its quiet period. While a performed step is in progress, and not given up
+(worklist.services.abandonment), neither of these two counts. Images that arrive later reopen the study, as does a
+performed step that was given up and goes on; it is completed anew.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils import timezone
 
-from pacs.models import Instance, Study
+from pacs.models import Instance, StorageCommitment, Study
 from worklist.models import (
     CompletedBy,
     PerformedProcedureStep,
@@ -38,21 +39,27 @@ def completion_of(study: Study) -> StudyCompletion | None:
 
 
 def settle_completion(
-    *, study: Study, performed: Sequence[PerformedProcedureStep], last_at: datetime, is_quiet: bool
+    *,
+    study: Study,
+    performed: Sequence[PerformedProcedureStep],
+    last_at: datetime,
+    is_quiet: bool,
+    is_committed: bool = False,
 ) -> StudyCompletion | None:
     """Reopen or complete a study, whose row the caller has locked; the completion that now stands.
 
-    `last_at` is when its last image came, `is_quiet` whether that is long enough ago.
+    `last_at` is when its last image came, `is_quiet` whether that is long enough ago, `is_committed` whether its
+    device had all of them committed (`names_all`).
     """
     standing = completion_of(study)
-    if standing is not None and last_at > standing.at:
+    if standing is not None and (last_at > standing.at or _goes_on(standing, performed)):
         standing.reopened_at = timezone.now()
         standing.save(update_fields=["reopened_at"])
         study_reopened.send(sender=Study, study=study, completion=standing)
         standing = None
     if standing is not None:
         return standing
-    how = _how(study, performed, is_quiet=is_quiet)
+    how = _how(study, performed, is_quiet=is_quiet, is_committed=is_committed)
     if how is None:
         return None
     made = StudyCompletion.objects.create(
@@ -65,14 +72,42 @@ def settle_completion(
     return made
 
 
-def _how(study: Study, performed: Sequence[PerformedProcedureStep], *, is_quiet: bool) -> CompletedBy | None:
-    statuses = {each.performed_procedure_step_status for each in performed}
-    if PerformedStatus.IN_PROGRESS in statuses:
+def _goes_on(standing: StudyCompletion, performed: Sequence[PerformedProcedureStep]) -> bool:
+    """Whether a performed step behind a completion was given up, and is at work after all."""
+    return any(each.is_at_work and each.sop_instance_uid in standing.performed_step_uids for each in performed)
+
+
+def is_under_way(performed: Sequence[PerformedProcedureStep]) -> bool:
+    """Whether a device says that it is still at work, and was heard of lately."""
+    return any(each.is_at_work for each in performed)
+
+
+def names_all(*, commitment: StorageCommitment, study: Study) -> bool:
+    """Whether a storage commitment request, all of whose objects are safe, names every object of a study.
+
+    Only one of a device that sent images of the study: an archive that has copies knows no more than we do.
+    """
+    if commitment.number_of_failed or commitment.checked_at is None or commitment.site_id != study.site_id:
+        return False
+    if not study.series.filter(source_ae_title=commitment.calling_ae_title).exclude(source_ae_title="").exists():
+        return False
+    here = Instance.objects.filter(series_ref__study_ref=study, series_ref__removed_at=None, removed_at=None)
+    uids = set(here.values_list("sop_instance_uid", flat=True)[: commitment.number_of_requested + 1])
+    return bool(uids) and uids <= {sop_instance for _, sop_instance in commitment.requested}
+
+
+def _how(
+    study: Study, performed: Sequence[PerformedProcedureStep], *, is_quiet: bool, is_committed: bool
+) -> CompletedBy | None:
+    if is_under_way(performed):
         return None
+    statuses = {each.performed_procedure_step_status for each in performed}
     # Of a study that was complete before, nobody says again that it is.
-    said = PerformedStatus.COMPLETED in statuses and not StudyCompletion.objects.filter(study_ref=study).exists()
-    if said and _is_all_here(study, performed):
+    said = PerformedStatus.COMPLETED in statuses and PerformedStatus.IN_PROGRESS not in statuses
+    if said and not StudyCompletion.objects.filter(study_ref=study).exists() and _is_all_here(study, performed):
         return CompletedBy.MPPS
+    if is_committed:
+        return CompletedBy.COMMITMENT
     return CompletedBy.QUIET if is_quiet else None
 
 

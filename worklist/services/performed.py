@@ -90,6 +90,7 @@ def set_performed(*, node: ApplicationEntity, sop_instance_uid: str, attributes:
         setattr(row, column, value)
     row.version += 1
     row.updated_at = timezone.now()
+    row.warnings = [each for each in row.warnings if each != PerformedWarning.ABANDONED]
     if row.has_ended:
         row.closed_at = row.updated_at
         row.is_wrong_entry = tuple(row.discontinuation_reason[:2]) == WRONG_ENTRY
@@ -130,10 +131,7 @@ def _follow(row: PerformedProcedureStep, node: ApplicationEntity, *, before: str
     if row.is_wrong_entry:
         performed_step_wrong_entry.send(sender=PerformedProcedureStep, performed=row, studies=studies)
     performed_step_changed.send(sender=PerformedProcedureStep, performed=row, before=before)
-    if row.has_ended:
-        look_now(
-            studies=Study.objects.filter(site=row.site, study_instance_uid__in=studies).values_list("pk", flat=True)
-        )
+    look_now(studies=Study.objects.filter(site=row.site, study_instance_uid__in=studies).values_list("pk", flat=True))
 
 
 def _locked(site: Site, sop_instance_uid: str) -> PerformedProcedureStep:

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Max, Q
 from django.utils import timezone
 
+from pacs.models import Instance
 from radiology.errors import Conflict
 from radiology.models import Order, OrderStatus, RequestedProcedure
 from radiology.services.identity import patient_for_study
@@ -22,11 +24,14 @@ from worklist.models import (
     StepStatus,
 )
 from worklist.services.dicom_json import items, text
+from worklist.services.patient_merges import merged_patient_named, note_former_number
 from worklist.services.performed_identity import identity_of, is_of_patient
 from worklist.services.performed_matching import Named, matching_step
 from worklist.services.steps import MOVES, move_step
 from worklist.services.unscheduled import unscheduled_step
 
+# Modalities of what is written of images: no device is at work when it comes.
+WRITTEN = ("KO", "PR", "SR", "DOC")
 _CLOCK_IS_OFF = PerformedWarning.CLOCK
 
 
@@ -72,19 +77,28 @@ def answer_scheduled_steps(*, performed: PerformedProcedureStep, who: Any) -> No
         else:
             references[0].scheduled_ref, found[step.pk] = step, step
             references[0].state_before = step.status
+    if performed.patient_ref is not None:
+        named = merged_patient_named(identity=identity, patient=performed.patient_ref)
+        if named is not None:
+            warnings.add(PerformedWarning.FORMER_NUMBER)
+            orders = [step.requested_procedure_ref.order_ref for step in found.values()]
+            note_former_number(performed=performed, named=named, orders=orders)
     warnings |= {warning for step in found.values() for warning in _contradictions(performed, step)}
     performed.warnings = sorted(warnings)
     PerformedStepReference.objects.bulk_create(references)
 
 
-def let_steps_follow(*, performed: PerformedProcedureStep, who: Any) -> None:
-    """Bring the scheduled steps that a performed step answers to the state that all performed for them makes."""
+def let_steps_follow(*, performed: PerformedProcedureStep, who: Any, only: Q | None = None) -> None:
+    """Bring the scheduled steps that a performed step answers to the state that all performed for them makes.
+
+    With `only`, those among them.
+    """
     keys = list(performed.references.exclude(scheduled_ref=None).values_list("scheduled_ref", flat=True))
     # Orders before steps, as by all who move them.
     orders = Order.objects.filter(requested_procedures__scheduled_procedure_steps__in=keys).order_by("pk")
     list(orders.select_for_update(of=("self",)).values_list("pk"))
     steps = ScheduledProcedureStep.objects.filter(pk__in=keys).order_by("pk").select_for_update(of=("self",))
-    for step in steps:
+    for step in steps.filter(only) if only is not None else steps:
         _follow(step, performed, who)
 
 
@@ -110,6 +124,15 @@ def begun(performed: PerformedProcedureStep) -> datetime:
     return performed.started_at
 
 
+def last_sign_of(performed: PerformedProcedureStep) -> datetime:
+    """When something of it came last: a report of its device, or an image of a study that it names."""
+    uids = {performed.study_instance_uid, *performed.references.values_list("study_instance_uid", flat=True)}
+    images = Instance.objects.filter(series_ref__study_ref__study_instance_uid__in=uids - {""}, site=performed.site_id)
+    found = images.exclude(series_ref__modality__in=WRITTEN).aggregate(latest=Max("created_at"))
+    latest: datetime | None = found["latest"]
+    return max(latest, performed.updated_at) if latest is not None else performed.updated_at
+
+
 def _ended(performed: PerformedProcedureStep) -> datetime:
     closed = performed.closed_at or timezone.now()
     return closed if performed.ended_at is None or _CLOCK_IS_OFF in performed.warnings else performed.ended_at
@@ -122,14 +145,16 @@ def _follow(step: ScheduledProcedureStep, performed: PerformedProcedureStep, who
     to, at, reason = _state(valid)
     if not valid:
         to, at = _state_before(step), timezone.now()
+    is_inferred = to == StepStatus.COMPLETED and _is_given_up(valid)
     if to == step.status:
-        _confirm(step, at)
+        if not is_inferred:
+            _confirm(step, at)
         return
     warnings = set(performed.warnings)
     if valid and _is_called_off(step, performed):
         warnings.add(PerformedWarning.CANCELLED)
     for target in _way(step.status, to):
-        if not take_state(step=step, to=target, at=at, reason=reason, who=who):
+        if not take_state(step=step, to=target, at=at, reason=reason, who=who, inferred=is_inferred):
             warnings.add(PerformedWarning.ROOM_TAKEN)
     if warnings != set(performed.warnings):
         performed.warnings = sorted(warnings)
@@ -141,14 +166,23 @@ def _state(valid: Iterable[PerformedProcedureStep]) -> tuple[str, datetime, str]
     by_status: dict[str, list[PerformedProcedureStep]] = {}
     for each in valid:
         by_status.setdefault(each.performed_procedure_step_status, []).append(each)
-    if running := by_status.get(PerformedStatus.IN_PROGRESS):
+    in_progress = by_status.get(PerformedStatus.IN_PROGRESS, [])
+    if running := [each for each in in_progress if each.is_at_work]:
         return StepStatus.STARTED, min(map(begun, running)), ""
     if completed := by_status.get(PerformedStatus.COMPLETED):
         return StepStatus.COMPLETED, max(map(_ended, completed)), ""
+    if in_progress:
+        return StepStatus.COMPLETED, max(map(last_sign_of, in_progress)), ""
     if discontinued := by_status.get(PerformedStatus.DISCONTINUED):
         last = max(discontinued, key=_ended)
         return StepStatus.DISCONTINUED, _ended(last), _reason(last)
     return StepStatus.SCHEDULED, timezone.now(), ""
+
+
+def _is_given_up(valid: Iterable[PerformedProcedureStep]) -> bool:
+    """Whether no device says that it was completed, but one never said that it ended."""
+    statuses = {each.performed_procedure_step_status for each in valid}
+    return PerformedStatus.IN_PROGRESS in statuses and PerformedStatus.COMPLETED not in statuses
 
 
 def _reason(performed: PerformedProcedureStep) -> str:

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from pacs.models import RequestAttributes, Study
-from radiology.models import Job, JobState, Order, RequestedProcedure
+from radiology.models import Job, JobState, Order, Patient, RequestedProcedure
 from radiology.services.jobs import enqueue, handles
 from worklist.models import CaseState, ReconciliationCase
 from worklist.services.reconciliation import reconcile_study
@@ -16,10 +16,13 @@ from worklist.services.reconciliation_decisions import withdraw_wrong_entry
 
 KIND = "worklist.reconcile"
 KIND_OF_ORDER = "worklist.reconcile_order"
+KIND_OF_PATIENTS = "worklist.reconcile_patients"
 # A first image may say less than those behind it: what was not linked at once is looked at again.
 SECOND_LOOK = timedelta(minutes=2)
 # Of studies without an order, so many of a patient or accession number are looked at when an order comes.
 MOST_STUDIES = 50
+# So many of the latest examinations of a patient may be candidates.
+MOST_PROCEDURES = 200
 # Older studies do not wait for an order any more.
 RECENT = timedelta(days=30)
 
@@ -96,3 +99,29 @@ def _look_at_studies_of(order: Order) -> None:
         among = cases.filter(candidates__contains=[{"procedure": key}])
         found |= set(among.values_list("study_ref", flat=True)[:MOST_STUDIES])
     look_at(sorted(found))
+
+
+def look_at_patients(*patients: Patient) -> None:
+    """Match soon what waits for orders of patients who were merged, or are two again; in the caller's transaction."""
+    enqueue(kind=KIND_OF_PATIENTS, arguments={"patients": [each.pk for each in patients]})
+
+
+@handles(KIND_OF_PATIENTS)
+def run_patients(job: Job) -> None:
+    """Find the studies that are theirs or may be for their orders, and leave a job for each."""
+    keys = job.arguments["patients"]
+    with transaction.atomic():
+        recent = Study.objects.filter(
+            patient_ref__in=keys,
+            requested_procedure_ref=None,
+            deleted_at=None,
+            created_at__gte=timezone.now() - RECENT,
+        )
+        found = set(recent.order_by("-pk").values_list("pk", flat=True)[:MOST_STUDIES])
+        cases = ReconciliationCase.objects.filter(state=CaseState.OPEN)
+        found |= set(cases.filter(study_ref__patient_ref__in=keys).values_list("study_ref", flat=True)[:MOST_STUDIES])
+        procedures = RequestedProcedure.objects.filter(order_ref__patient_ref__in=keys).order_by("-pk")
+        wanted = [{"procedure": pk} for pk in procedures.values_list("pk", flat=True)[:MOST_PROCEDURES]]
+        among = Q(*[Q(candidates__contains=[each]) for each in wanted], _connector=Q.OR) if wanted else Q(pk__in=[])
+        found |= set(cases.filter(among).order_by("-pk").values_list("study_ref", flat=True)[:MOST_STUDIES])
+        look_at(sorted(found))

@@ -65,6 +65,7 @@ DEVICES = Table(
         "worklist_days_ahead",
         "sends_mpps",
         "quiet_minutes",
+        "abandoned_after_hours",
         "is_active",
     ),
     ("station_ae_title", "name", "modality", "room"),
