@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.contrib.messages import ERROR
 from django.http import HttpResponseNotModified
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -21,6 +22,7 @@ from pacs.pages import etag, next_address, refusal
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import NotAllowed, NotFound, RadiologyError, outcome_of
 from radiology.notices import say
+from worklist.board_cards import CardWriter
 from worklist.models import BoardPreference, Room, ScheduledProcedureStep, StepStatus
 from worklist.services import board as boards
 from worklist.services.scheduling import swap_room, walk_in
@@ -83,9 +85,20 @@ def _board(request: PageRequest) -> HttpResponseBase:
     filters = {name: request.GET[name] for name in FILTERS if request.GET.get(name)}
     if wanted.day == today:
         filters.pop("day", None)
+    address = f"{reverse('studies')}?{urlencode({'view': 'board', **filters})}"
+    may_move, may_schedule = request.user.may("steps.write"), request.user.may("schedule.write")
+    writer = CardWriter(
+        by=by,
+        address=address,
+        token=get_token(request),
+        rooms=found.rooms,
+        may_move=may_move,
+        may_schedule=may_schedule,
+    )
+    columns = [{**column, "html": writer.write(column["cards"])} for column in _columns(found, by)]
     context: dict[str, Any] = {
         "board": found,
-        "columns": _columns(found, by),
+        "columns": columns,
         "by": by,
         "wanted": wanted,
         "today": today,
@@ -95,9 +108,7 @@ def _board(request: PageRequest) -> HttpResponseBase:
         "groups": [(name, label, found.counts[name]) for name, label in GROUP_LABELS.items()],
         "views": VIEWS.items(),
         "etag": version,
-        "address": f"{reverse('studies')}?{urlencode({'view': 'board', **filters})}",
-        "may_move": request.user.may("steps.write"),
-        "may_schedule": request.user.may("schedule.write"),
+        "address": address,
         "keys": KEYS,
     }
     if request.htmx:

@@ -16,6 +16,7 @@ from tests.factories import (
     make_order,
     make_patient,
     make_requested_procedure,
+    make_room,
     make_site,
     make_step,
     make_study,
@@ -195,3 +196,20 @@ def test_the_corridor_screen_names_nobody(signed_in: Client) -> None:
     assert "4711" in text
     for secret in ("SANTOSO", "AGUS", "778899", "ACC00"):
         assert secret not in text
+
+
+@pytest.mark.parametrize("by", ["room", "status", "list"])
+def test_nothing_that_was_typed_becomes_markup(signed_in: Client, by: str) -> None:
+    bad = "<b>&\"'"
+    order = make_order(
+        make_patient(f"M{bad}", f"SANTOSO^{bad}"), accession_number=f"A{bad}", current_patient_location=f"L{bad}"
+    )
+    procedure = make_requested_procedure(order, requested_procedure_description=f"P{bad}")
+    make_step(procedure, device=make_device("CT1", room=make_room("R1", name=f"R{bad}")), modality=f"C{bad}"[:5])
+    make_room("R2", name=f"Z{bad}")
+    step = make_step(procedure, scheduled_start=None, status_reason=f"W{bad}")
+    assert step.scheduled_start is None
+    page = signed_in.get(f"/worklist?view=board&by={by}").content.decode()
+    assert "<b>" not in page
+    shown = page.count("&lt;b&gt;&amp;")
+    assert shown >= 9, "the name, number, procedure, place and reason of both cards stand there"

@@ -8,6 +8,7 @@ import zoneinfo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.db.models import Count, Max, Q, Sum
@@ -68,7 +69,7 @@ class Card:
     def patient(self) -> Patient:
         return self.order.patient_ref
 
-    @property
+    @cached_property
     def group(self) -> str:
         """Which of `GROUPS` its status belongs to."""
         return next(name for name, statuses in GROUPS.items() if self.step.status in statuses)
