@@ -35,7 +35,7 @@ def _pattern(name: str) -> tuple[str, str]:
 
 
 class CardWriter:
-    """Writes cards for one answer: `by` what the columns are, `address` where one comes back to, `token` of its forms."""
+    """Writes cards for one answer: `by` what the columns are, `address` where one comes back to, `token` for forms."""
 
     def __init__(
         self, *, by: str, address: str, token: str, rooms: Iterable[Room], may_move: bool, may_schedule: bool
