@@ -1,5 +1,6 @@
 """The home page of whoever moves examinations: today's board first, then what everybody has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.http import HttpResponse, HttpResponseNotModified
@@ -20,7 +21,7 @@ from worklist.services import board as boards
 class Today:
     """The card. `groups` are those of the board: name, label, how many."""
 
-    groups: list[tuple[str, str | Promise, int]]
+    groups: Sequence[tuple[str, str | Promise, int]]
     late: int
     etag: str
 
