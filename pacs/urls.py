@@ -3,7 +3,7 @@ from django.urls import include, path, re_path
 from pacs import preferences, selection, viewer, views
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", views.home, name="home"),  # worklist.urls puts the day before it
     path("worklist", views.studies, name="studies"),  # the list alone: worklist.urls puts the board before it
     path("worklist/columns", preferences.columns, name="studies-columns"),
     path("worklist/filters", preferences.save_filter, name="studies-save-filter"),

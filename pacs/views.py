@@ -55,8 +55,11 @@ KEYS_OF_LIST = [
 @require_safe
 @never_cache
 @signed_in
-def home(request: PageRequest) -> HttpResponse:
-    """What comes next for one's role: search, the newest studies, what waits for a decision, what runs, health."""
+def home(request: PageRequest, lead: dict[str, Any] | None = None) -> HttpResponse:
+    """What comes next for one's role: search, the newest studies, what waits for a decision, what runs, health.
+
+    `lead` is what an app to the right puts before all that: a `template`, and what it is rendered with.
+    """
     page = search.search_studies(who=request.user, criteria=search.Criteria(), size=RECENT)
     context: dict[str, Any] = {
         "studies": page.studies,
@@ -65,6 +68,7 @@ def home(request: PageRequest) -> HttpResponse:
         "transfers": running_transfers(request.user),
         "health": health.signs() if request.user.is_staff else [],
         "keys": [("j", _("Next study")), ("k", _("Previous study")), ("v", _("View its images"))],
+        **(lead or {}),
     }
     return render(request, "pacs/home.html", context)
 

@@ -1,8 +1,10 @@
 from django.urls import include, path
 
-from worklist import board_pages, examination_page
+from worklist import board_pages, examination_page, home_page
 
 urlpatterns = [
+    path("", home_page.home, name="home"),
+    path("worklist/today", home_page.today, name="today"),
     path("worklist", board_pages.worklist, name="studies"),
     path("worklist/corridor", board_pages.corridor, name="corridor"),
     path("worklist/repeats", examination_page.repeats, name="repeats"),

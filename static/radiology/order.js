@@ -1,4 +1,5 @@
 // The order form by keyboard: arrows walk through what was found, Enter takes the first, one click orders once.
+// On the page of an order, "a" adds a procedure.
 
 const picks = (picker) => [...picker.querySelectorAll("[data-pick]")];
 
@@ -24,6 +25,15 @@ document.addEventListener("keydown", (event) => {
     if (found.length) found[0].click();
     else pending = event.target;
   }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "a" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
+  const adds = document.querySelector('.order-page [data-key="a"]');
+  if (!adds) return;
+  event.preventDefault();
+  adds.click();
 });
 
 // Whoever types and presses Enter at once takes the first when it has arrived.

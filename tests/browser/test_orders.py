@@ -64,6 +64,35 @@ def test_two_examinations_are_ordered_by_the_keyboard_alone(signed_in: Page, des
     assert complaints == []
 
 
+def test_a_procedure_is_added_and_called_off_and_that_undone_by_the_keyboard_alone(
+    signed_in: Page, desk: User, complaints: list[str]
+) -> None:
+    order = make_order(make_patient("001234", "LESTARI^AYU"), procedures=1)
+    signed_in.goto(f"/orders/{order.public_id}")
+    signed_in.keyboard.press("a")
+    signed_in.wait_for_url("**/edit#procedure-text")
+    expect(signed_in.locator("#procedure-text")).to_be_focused()
+    signed_in.keyboard.type("usg abd")
+    expect(signed_in.locator("#procedure-found button").first).to_contain_text("USG Abdomen")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.locator("li[id^=chosen-]")).to_have_count(1)
+    signed_in.get_by_role("button", name="Save").focus()
+    signed_in.keyboard.press("Enter")
+    signed_in.wait_for_url(f"**/orders/{order.public_id}")
+    expect(signed_in.locator(".chosen li")).to_have_count(2)
+    signed_in.get_by_text("Call off…").first.focus()
+    signed_in.keyboard.press("Enter")
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.type("tidak perlu")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.locator(".chosen .called-off")).to_have_count(1)
+    signed_in.keyboard.press("u")
+    expect(signed_in.locator(".chosen .called-off")).to_have_count(0)
+    states = order.requested_procedures.values_list("status", flat=True)
+    assert set(states) == {"requested"} and len(states) == 2
+    assert complaints == []
+
+
 def test_pages_fit_every_screen_and_run_no_script_from_what_was_typed(
     signed_in: Page, desk: User, complaints: list[str], tmp_path: Path
 ) -> None:

@@ -50,7 +50,7 @@ def settle_abandoned(*, performed: Sequence[PerformedProcedureStep]) -> datetime
 
 def _patience(performed: PerformedProcedureStep) -> timedelta:
     """What its device takes; its registration is found by the title that it reports, else by its node."""
-    found = Device.objects.filter(site_id=performed.site_id)
+    found = Device.objects.filter(site=performed.site_id)
     device = found.filter(station_ae_title=performed.performed_station_ae_title).first()
     if device is None and performed.node_id is not None:
         device = found.filter(node_id=performed.node_id).order_by("pk").first()

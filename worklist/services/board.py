@@ -136,6 +136,26 @@ def board(*, who: Any, wanted: BoardFilter, now: datetime | None = None) -> Boar
     return Board(cards, rooms, truncated=len(found) > MOST_CARDS, counts=counts)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many examinations of a day are in which of `GROUPS`, and how many are late."""
+
+    groups: dict[str, int]
+    late: int
+
+
+def counts_of_today(*, who: Any, now: datetime | None = None) -> Counts:
+    """What the board of today at `who`'s site has, in one query."""
+    now = now or timezone.now()
+    steps = _steps(who, BoardFilter(day=day_of(who.site, now)), now)
+    late = Q(status=StepStatus.SCHEDULED, scheduled_start__lt=now - LATE_AFTER)
+    found = steps.aggregate(
+        late=Count("pk", filter=late),
+        **{f"in_{name}": Count("pk", filter=Q(status__in=statuses)) for name, statuses in GROUPS.items()},
+    )
+    return Counts({name: found[f"in_{name}"] for name in GROUPS}, found["late"])
+
+
 def board_version(*, who: Any, wanted: BoardFilter, now: datetime | None = None) -> str:
     """Changes whenever what the board shows may have changed; two small queries. Minutes count: people get late."""
     now = now or timezone.now()

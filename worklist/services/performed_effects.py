@@ -78,11 +78,11 @@ def answer_scheduled_steps(*, performed: PerformedProcedureStep, who: Any) -> No
             references[0].scheduled_ref, found[step.pk] = step, step
             references[0].state_before = step.status
     if performed.patient_ref is not None:
-        named = merged_patient_named(identity=identity, patient=performed.patient_ref)
-        if named is not None:
+        former = merged_patient_named(identity=identity, patient=performed.patient_ref)
+        if former is not None:
             warnings.add(PerformedWarning.FORMER_NUMBER)
             orders = [step.requested_procedure_ref.order_ref for step in found.values()]
-            note_former_number(performed=performed, named=named, orders=orders)
+            note_former_number(performed=performed, named=former, orders=orders)
     warnings |= {warning for step in found.values() for warning in _contradictions(performed, step)}
     performed.warnings = sorted(warnings)
     PerformedStepReference.objects.bulk_create(references)

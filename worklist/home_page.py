@@ -1,0 +1,57 @@
+"""The home page of whoever moves examinations: today's board first, then what everybody has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.http import HttpResponse, HttpResponseNotModified
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from pacs import views as pacs_views
+from pacs.pages import etag
+from radiology.accounts import PageRequest, signed_in
+from worklist.board_pages import GROUP_LABELS
+from worklist.services import board as boards
+
+
+@dataclass(frozen=True)
+class Today:
+    """The card. `groups` are those of the board: name, label, how many."""
+
+    groups: Sequence[tuple[str, str | Promise, int]]
+    late: int
+    etag: str
+
+
+@require_safe
+@never_cache
+@signed_in
+def home(request: PageRequest) -> HttpResponseBase:
+    """GET /"""
+    if not request.user.may("steps.write"):
+        return pacs_views.home(request)
+    return pacs_views.home(request, lead={"template": "worklist/_today.html", "today": _today(request)})
+
+
+@require_safe
+@never_cache
+@signed_in
+def today(request: PageRequest) -> HttpResponseBase:
+    """GET /worklist/today: the card again, for the page that shows it."""
+    if not request.user.may("steps.write"):
+        return HttpResponse(status=204)
+    card = _today(request)
+    if request.headers.get("If-None-Match") == card.etag:
+        return HttpResponseNotModified()
+    response = render(request, "worklist/_today.html", {"today": card})
+    response["ETag"] = card.etag
+    return response
+
+
+def _today(request: PageRequest) -> Today:
+    found = boards.counts_of_today(who=request.user)
+    groups = [(name, label, found.groups[name]) for name, label in GROUP_LABELS.items()]
+    return Today(groups, found.late, etag(request, f"{found}"))
