@@ -115,6 +115,7 @@ def change_order(
     reason: str = "",
     who: Any = None,
     accept_warnings: bool = False,
+    asks_safety: bool = True,
     address: str | None = None,
 ) -> Order:
     """The order with other values; what they were and became is kept. Values that are the same change nothing.
@@ -138,7 +139,7 @@ def change_order(
     for name, value in differing.items():
         setattr(order, name, value)
     rows = [each for each in _procedures(order) if each.status not in {ProcedureStatus.CANCELLED}]
-    _require_safe(order, _as_wanted(rows), accept_warnings=accept_warnings, repeats=False)
+    _require_safe(order, _as_wanted(rows), accept_warnings=accept_warnings, asks=asks_safety, repeats=False)
     Order.objects.filter(pk=order.pk).update(**differing)
     record_version(order=order, changes=told, who=who, reason=clean(reason))
     order_changed.send(sender=Order, order=order, procedures=[], changes=told, who=who)
@@ -154,6 +155,7 @@ def add_procedures(
     reason: str = "",
     who: Any = None,
     accept_warnings: bool = False,
+    asks_safety: bool = True,
     address: str | None = None,
 ) -> list[RequestedProcedure]:
     """More procedures under the same accession number. Raises as `change_order` does."""
@@ -167,7 +169,7 @@ def add_procedures(
         )
     wanted = find_procedures(site=order.site, requests=procedures)
     there = [each for each in _procedures(order) if each.status != ProcedureStatus.CANCELLED]
-    _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, new=wanted)
+    _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, asks=asks_safety, new=wanted)
     made = make_procedures(order=order, wanted=wanted)
     told = {f"procedure {each.requested_procedure_id}": [None, str(each)] for each in made}
     record_version(order=order, changes=told, who=who, reason=clean(reason))

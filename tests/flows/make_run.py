@@ -23,6 +23,7 @@ MAIN_PROCESSES = {
     "postgres": "bin/postgres",
     "worker": "radiology worker",
     "beat": "radiology beat",
+    "hl7": "manage.py hl7",
     "dimse": "manage.py dimse",
     "web": "gunicorn",
 }
@@ -49,12 +50,13 @@ class MakeRun:
     def __init__(self, project: Path, **environment: str) -> None:
         self.project = project
         self.data = project / "var"
-        self.http_port, self.dicom_port = free_port(), free_port()
+        self.http_port, self.dicom_port, self.hl7_port = free_port(), free_port(), free_port()
         kept = {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE"}
         self.environment = {
             **{key: value for key, value in os.environ.items() if key in kept or key.startswith(("PIP_", "npm_"))},
             "SINAR_HTTP_PORT": str(self.http_port),
             "SINAR_DICOM_PORT": str(self.dicom_port),
+            "SINAR_HL7_PORT": str(self.hl7_port),
             **environment,
         }
         self.output = ""
