@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from integrations.hl7 import patients, visits
 from integrations.hl7.message import Message, Segment
 from integrations.hl7.outcome import Outcome
+from integrations.hl7.values import Identifier
 from integrations.models import Hl7Peer
 from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import Patient
@@ -33,7 +34,8 @@ def merge(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
 def change_number(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
     """A47: the patient of MRG-1 has the number of PID-3 from now on."""
     for pid, mrg in _pairs(message):
-        new, old = patients.mrn_of(pid, peer), patients.mrn_of(mrg, peer, field=1, instead=0)
+        new = patients.mrn_of(pid, peer)
+        old = _former(mrg, peer, new)
         _lock(peer, new.value, old.value)
         known, holder = patients.find(peer, old), patients.find(peer, new)
         if known is None:
@@ -70,7 +72,8 @@ def nothing_to_change(message: Message, peer: Hl7Peer, outcome: Outcome) -> None
 
 
 def _merge(pid: Segment, mrg: Segment, peer: Hl7Peer, outcome: Outcome) -> None:
-    into, gone = patients.mrn_of(pid, peer), patients.mrn_of(mrg, peer, field=1, instead=0)
+    into = patients.mrn_of(pid, peer)
+    gone = _former(mrg, peer, into)
     if (into.value, into.issuer) == (gone.value, gone.issuer):
         raise InvalidValue(_("A patient cannot be merged into itself: MRG-1 is PID-3."), field="MRG-1")
     _lock(peer, into.value, gone.value)
@@ -93,6 +96,13 @@ def _merge(pid: Segment, mrg: Segment, peer: Hl7Peer, outcome: Outcome) -> None:
     done = merge_patients(who=peer, survivor=survivor, merged=merged, reason=_("The hospital system says so"))
     outcome.did("merged", done.merged)
     outcome.did("changed", done.survivor)
+
+
+def _former(mrg: Segment, peer: Hl7Peer, number: Identifier) -> Identifier:
+    """The number of MRG-1 that is of the same kind as `number`: of its issuer, where one is."""
+    numbers = patients.numbers_of(mrg, peer, field=1, instead=0)
+    first = patients.mrn_of(mrg, peer, field=1, instead=0)
+    return next((each for each in numbers if each.issuer == number.issuer), first)
 
 
 def _named(pid: Segment, survivor: Patient) -> Segment:

@@ -157,6 +157,8 @@ def parse(raw: bytes, *, character_set: str = "") -> Message:
     header = lines[0] if lines else ""
     separators = _separators(header)
     _require_size(lines, separators)
+    # As it was understood, for the library to split by.
+    lines[0] = header[:4] + separators.encoding_characters + "".join(header[4:].partition(header[3])[1:])
     try:
         parsed: Any = hl7.parse("\r".join(lines))
     except (hl7.HL7Exception, ValueError, IndexError, AssertionError) as error:
@@ -179,6 +181,7 @@ def _separators(header: str) -> Separators:
         raise CannotUnderstand("The message does not begin with an MSH segment.")
     mark = header[3]
     others, _, _rest = header[4:].partition(mark)
+    others = others.replace("\\\\", "\\")  # doubled by programs that meant to escape it
     wanted = (others + escapes.STANDARD.encoding_characters[len(others) :])[:4]
     found = Separators(mark, *wanted)
     marks = [mark, *wanted]
@@ -196,7 +199,7 @@ def _require_size(lines: list[str], separators: Separators) -> None:
 def _segment(parsed: Any, separators: Separators, codec: str) -> Segment:
     name = str(parsed[0]).strip()
     is_header = name == "MSH"
-    fields = []
+    fields: list[tuple[Repetition, ...]] = []
     for number, value in enumerate(parsed):
         if number == 0 or (is_header and number <= 2):
             fields.append((Repetition(((str(value),),)),))

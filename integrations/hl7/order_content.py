@@ -136,7 +136,7 @@ def _content(group: _Group, message: Message, peer: Hl7Peer) -> OrderContent:
         filler_order_number=clean(orc.text(3) or obr.text(3)),
         accession_number=clean(ipc.text(1) or obr.text(18)),
         values=_values(group, message, peer),
-        alerts=values.coded_text(obr.repetitions(13)) if obr.text(13) else "",
+        alerts=values.coded_text(obr.repetitions(13)),
     )
     for name in ("placer_order_number", "filler_order_number"):
         if len(getattr(content, name)) > 64:
@@ -194,7 +194,7 @@ def _request(group: _Group, ipc: Segment, peer: Hl7Peer) -> ProcedureRequest:
     code, text, scheme = clean(said.text(1)), clean(said.text(2)), clean(said.text(3))
     if not code and not text:
         raise InvalidValue(_("The order names no procedure."), field="OBR-4")
-    common = {
+    common: dict[str, Any] = {
         "laterality": _side(obr),
         "comments": "\n".join(group.notes),
         "requested_procedure_id": clean(ipc.text(2) or obr.text(19)),

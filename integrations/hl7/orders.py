@@ -297,13 +297,16 @@ def _find(content: OrderContent, peer: Hl7Peer, patient: Patient) -> tuple[Order
 
 
 def _match(request: ProcedureRequest, order: Order) -> RequestedProcedure | None:
-    """The procedure of the order that is meant: by its id, else by its code."""
+    """The procedure of the order that is meant: by its id, else by its code, else by its text."""
     code = request.procedure.code if request.procedure else request.code
     for each in _living(order):
         if request.requested_procedure_id:
-            if each.requested_procedure_id == request.requested_procedure_id:
-                return each
-        elif each.procedure_code_value == code:
+            is_meant = each.requested_procedure_id == request.requested_procedure_id
+        elif code:
+            is_meant = each.procedure_code_value == code
+        else:
+            is_meant = each.requested_procedure_description == request.description
+        if is_meant:
             return each
     return None
 

@@ -1,7 +1,7 @@
 """Who sends HL7 v2, from where, and what is done with what they send."""
 
 import ipaddress
-from typing import Self, cast
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
@@ -129,10 +129,8 @@ class Hl7Peer(models.Model):
             try:
                 ipaddress.ip_network(address.strip(), strict=False)
             except ValueError:
-                raise ValidationError(
-                    {"addresses": _("%(address)s is no address, such as 10.1.2.3 or 10.1.0.0/16.")},
-                    params={"address": address},
-                ) from None
+                told = _("%(address)s is no address, such as 10.1.2.3 or 10.1.0.0/16.")
+                raise ValidationError({"addresses": ValidationError(told, params={"address": address})}) from None
 
     def admits(self, address: str) -> bool:
         """Whether it may connect from there."""
@@ -156,4 +154,4 @@ class Hl7Peer(models.Model):
     @property
     def issuer_of_patient_id(self) -> str:
         """The issuer of numbers that name none."""
-        return self.assigning_authority or cast(Site, self.site).issuer_of_patient_id
+        return self.assigning_authority or self.site.issuer_of_patient_id

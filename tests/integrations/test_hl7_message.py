@@ -4,14 +4,14 @@ import pytest
 
 from integrations.hl7 import escapes, values
 from integrations.hl7.acknowledgment import Fault, OrderReply, acknowledge
-from integrations.hl7.message import parse
+from integrations.hl7.message import Message, parse
 from radiology.errors import CannotUnderstand
 from tests.integrations.mllp_client import Answer
 
 HEADER = r"MSH|^~\&|SIMRS|RSUD|SINAR|RAD|20260125083000||ADT^A08^ADT_A01|17|P|2.5"
 
 
-def read(*segments: str, header: str = HEADER, end: str = "\r"):  # type: ignore[no-untyped-def]
+def read(*segments: str, header: str = HEADER, end: str = "\r") -> Message:
     return parse(end.join([header, *segments]).encode() + end.encode())
 
 
@@ -165,3 +165,15 @@ def test_an_answer_is_written_in_the_character_set_of_the_question() -> None:
     raw = acknowledge(message, fault=Fault("102", "größer 李"))[1]
     assert "größer ?".encode("latin-1") in raw
     assert b"|8859/1\r" in raw
+
+
+def test_a_doubled_escape_character_in_the_header_is_one() -> None:
+    message = parse(b"MSH|^~\\\\&|A|F|||2026||ADT^A01|1|P|2.6\rPID|1||7^^^H&1.2&ISO~8||DOE\\T\\CO^J")
+    assert message.first("PID").text(3, 4, 2) == "1.2"
+    assert message.first("PID").text(5) == "DOE&CO"
+    assert message.message_control_id == "1"
+
+
+def test_a_header_that_names_fewer_separators_has_the_usual_ones() -> None:
+    message = parse(b"MSH|^|A|F|||2026||ADT^A01|1|P|2.6\rPID|1||7~8||DOE^J")
+    assert [each.text() for each in message.first("PID").repetitions(3)] == ["7", "8"]

@@ -142,7 +142,8 @@ def test_a_merge_moves_everything_to_the_survivor(mllp: MllpClient, event: str) 
     survivor, merged = both(mllp)
     order = make_order(merged)
     assert mllp.ask(message(f"ADT^{event}", f"EVN|{event}", pid("KEEP"), "MRG|GONE")).code == "AA"
-    merged.refresh_from_db(), order.refresh_from_db()
+    merged.refresh_from_db()
+    order.refresh_from_db()
     assert merged.merged_into == survivor and order.patient_ref == survivor
     kept = last_message()
     assert kept.patient_ref == survivor
@@ -254,7 +255,8 @@ def test_a_transfer_tells_the_orders_that_wait(mllp: MllpClient, event: str) -> 
     waiting = make_order(by_number("001234"), procedures=1)
     done = make_order(by_number("001234"), procedures=1, status="completed")
     assert mllp.ask(message(f"ADT^{event}", pid(), "PV1|1|I|ICU^2^1^RSUD")).code == "AA"
-    waiting.refresh_from_db(), done.refresh_from_db()
+    waiting.refresh_from_db()
+    done.refresh_from_db()
     assert waiting.current_patient_location == "ICU 2 1 RSUD"
     assert done.current_patient_location == ""
     assert mllp.ask(message(f"ADT^{event}", pid("NOBODY"), "PV1|1|I|ICU")).code == "AA"
@@ -270,7 +272,8 @@ def test_an_arrival_marks_the_examinations_of_today(mllp: MllpClient) -> None:
         for start in (now + timedelta(hours=1), now + timedelta(days=2))
     )
     assert mllp.ask(message("ADT^A10", pid())).code == "AA"
-    today.refresh_from_db(), later.refresh_from_db()
+    today.refresh_from_db()
+    later.refresh_from_db()
     assert (today.status, later.status) == ("ARRIVED", "SCHEDULED")
     assert last_message().changed == [{"model": "worklist.ScheduledProcedureStep", "id": today.pk, "did": "arrived"}]
 
