@@ -20,6 +20,13 @@ from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
 
 SHOWN = 20_000
 MOST_AGAIN = 100
+DID = {
+    "created": _("made"),
+    "changed": _("changed"),
+    "merged": _("merged"),
+    "scheduled": _("scheduled"),
+    "arrived": _("arrived"),
+}
 
 
 class TypeFilter(admin.SimpleListFilter):
@@ -165,6 +172,7 @@ def _as_segments(raw: bytes, character_set: str) -> SafeString:
 def _change(entry: dict[str, Any]) -> SafeString | str:
     """What happened to a row, with the way to it."""
     label, key, did = str(entry.get("model", "")), entry.get("id"), str(entry.get("did", ""))
+    did = str(DID.get(did, did))
     try:
         address = reverse(f"admin:{label.lower().replace('.', '_')}_change", args=[key])
     except NoReverseMatch:

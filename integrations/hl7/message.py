@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import hl7
+from django.utils.translation import gettext as _
 
 from integrations.hl7 import character_sets, escapes
 from integrations.hl7.escapes import Separators
@@ -162,7 +163,7 @@ def parse(raw: bytes, *, character_set: str = "") -> Message:
     try:
         parsed: Any = hl7.parse("\r".join(lines))
     except (hl7.HL7Exception, ValueError, IndexError, AssertionError) as error:
-        raise CannotUnderstand("The message is no HL7 v2: its segments cannot be told apart.") from error
+        raise CannotUnderstand(_("The message is no HL7 v2: its segments cannot be told apart.")) from error
     codec = character_sets.codec_of(named) or "utf-8"
     segments = tuple(_segment(each, separators, codec) for each in parsed)
     return Message(segments, separators, named)
@@ -178,22 +179,22 @@ def _lines(text: str) -> list[str]:
 
 def _separators(header: str) -> Separators:
     if header[:3] != "MSH" or len(header) < 8:
-        raise CannotUnderstand("The message does not begin with an MSH segment.")
+        raise CannotUnderstand(_("The message does not begin with an MSH segment."))
     mark = header[3]
-    others, _, _rest = header[4:].partition(mark)
+    others = header[4:].partition(mark)[0]
     others = others.replace("\\\\", "\\")  # doubled by programs that meant to escape it
     wanted = (others + escapes.STANDARD.encoding_characters[len(others) :])[:4]
     found = Separators(mark, *wanted)
     marks = [mark, *wanted]
     if len(set(marks)) < 5 or any(each.isalnum() or each.isspace() or not each.isprintable() for each in marks):
-        raise CannotUnderstand("MSH-1 and MSH-2 do not name five separators.")
+        raise CannotUnderstand(_("MSH-1 and MSH-2 do not name five separators."))
     return found
 
 
 def _require_size(lines: list[str], separators: Separators) -> None:
     marks = (separators.field, separators.component, separators.repetition, separators.subcomponent)
     if len(lines) > MOST_SEGMENTS or sum(line.count(mark) for line in lines for mark in marks) > MOST_PARTS:
-        raise CannotUnderstand("The message has more parts than any message needs.")
+        raise CannotUnderstand(_("The message has more parts than any message needs."))
 
 
 def _segment(parsed: Any, separators: Separators, codec: str) -> Segment:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from django.conf import settings
 
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from radiology.models import Patient
@@ -185,10 +186,6 @@ def test_sigterm_finishes_what_is_in_hand(peer: Hl7Peer, start: Start) -> None:
     with MllpClient(daemon.port) as idle, MllpClient(daemon.port) as client:
         assert idle.ask(update("N0")).code == "AA"
         assert client.ask(update("N1")).code == "AA"
-        name = database_url("").rpartition("/")[0]
-        assert name
-        from django.conf import settings
-
         with psycopg.connect(database_url(settings.DATABASES["default"]["NAME"])) as other:
             other.execute("SELECT FROM radiology_patient WHERE patient_id = 'N1' FOR UPDATE")
             client.send(framed(message("ADT^A08", pid("N1", "OTHER^NAME")).encode()))
@@ -205,8 +202,6 @@ def test_sigterm_finishes_what_is_in_hand(peer: Hl7Peer, start: Start) -> None:
 
 def test_a_kept_message_is_taken_up_when_it_comes_again_after_a_kill(peer: Hl7Peer, start: Start) -> None:
     """The bytes are committed before they are processed: a daemon that is killed in between has them."""
-    from django.conf import settings
-
     daemon = start(hl7_daemon())
     raw = message("ADT^A08", pid("N1", "OTHER^NAME")).encode()
     with MllpClient(daemon.port) as client:
