@@ -117,7 +117,7 @@ def _groups(message: Message) -> Iterator[_Group]:
         elif segment.name == "IPC":
             group.ipcs.append(segment)
         elif group.obr:
-            group.notes += [each.text() for each in segment.repetitions(3)]
+            group.notes += [clean(each.text()) for each in segment.repetitions(3)]
     if group is not None:
         yield group
 

@@ -17,7 +17,7 @@ import requests
 from pynetdicom.ae import ApplicationEntity
 
 from deploy import processes
-from tests.daemons import ROOT, child_pids, free_port, wait_until
+from tests.daemons import ROOT, accepts, child_pids, free_port, wait_until
 
 MAIN_PROCESSES = {
     "postgres": "bin/postgres",
@@ -157,7 +157,7 @@ class MakeRun:
         return getattr(status, "Status", None) == 0
 
     def serves(self) -> bool:
-        return self.web_answers() and self.dicom_answers()
+        return self.web_answers() and self.dicom_answers() and accepts(self.hl7_port)
 
     def database_program(self, name: str) -> Path:
         """psql, postgres and the like of this installation's embedded server."""

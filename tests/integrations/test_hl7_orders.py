@@ -422,3 +422,10 @@ def test_a_side_is_read_and_a_missing_one_is_asked_for(mllp: MllpClient) -> None
     assert mllp.ask(order_message(orc(), obr("XHAND", f46="LT^Left"))).code == "AA"
     assert mllp.ask(order_message(orc(placer="P2"), obr("XHAND", f15="^^^HAND^R"))).code == "AA"
     assert list(RequestedProcedure.objects.order_by("pk").values_list("laterality", flat=True)) == ["L", "R"]
+
+
+def test_a_nul_in_a_text_is_left_out_and_in_a_number_refused(mllp: MllpClient) -> None:
+    assert mllp.ask(order_message(orc(), obr(f31="^Co\\X00\\ugh"), "NTE|1||No\\X00\\te")).code == "AA"
+    assert RequestedProcedure.objects.get().requested_procedure_comments == "Note"
+    assert the_order().reason_for_the_requested_procedure == "Cough"
+    assert refused(mllp.ask(order_message(orc(), obr(), who=pid("00\\X00\\1234"))), "PID^1^3")
