@@ -194,12 +194,16 @@ def _answer(row: Hl7Message, message: Message | None, fault: Fault | None, outco
 
 def _note(row: Hl7Message) -> None:
     """When the peer last sent, and last failed."""
-    if row.peer_id is None:
+    if row.peer is None:
         return
     now = timezone.now()
     names = ["last_message_at"]
     if row.state in {MessageState.FAILED, MessageState.REJECTED}:
         names.append("last_failure_at")
     for name in names:
+        last = getattr(row.peer, name)
+        if last is not None and last > now - NOTED_EVERY:
+            continue
+        setattr(row.peer, name, now)
         stale = Q(**{name: None}) | Q(**{f"{name}__lt": now - NOTED_EVERY})
         Hl7Peer.objects.filter(stale, pk=row.peer_id).update(**{name: now})

@@ -128,7 +128,7 @@ class MakeRun:
 
     @property
     def supervisor_pid(self) -> int:
-        return int((self.data / "run" / "supervisord.pid").read_text())
+        return int((self.data / "run" / "supervisord.pid").read_text() or 0)
 
     def main_pid(self, name: str) -> int:
         """The process id of one of `MAIN_PROCESSES`, 0 when it is not there."""
