@@ -206,4 +206,4 @@ def _note(row: Hl7Message) -> None:
             continue
         setattr(row.peer, name, now)
         stale = Q(**{name: None}) | Q(**{f"{name}__lt": now - NOTED_EVERY})
-        Hl7Peer.objects.filter(stale, pk=row.peer_id).update(**{name: now})
+        Hl7Peer.objects.filter(stale, pk=row.peer.pk).update(**{name: now})
