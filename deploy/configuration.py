@@ -25,6 +25,7 @@ class Configuration:
     bind: str = field(default_factory=lambda: os.environ.get("SINAR_BIND") or "127.0.0.1")
     http_port: str = field(default_factory=lambda: os.environ.get("SINAR_HTTP_PORT") or "8000")
     dicom_port: str = field(default_factory=lambda: os.environ.get("SINAR_DICOM_PORT") or "11112")
+    hl7_port: str = field(default_factory=lambda: os.environ.get("SINAR_HL7_PORT") or "2575")
     ae_title: str = field(default_factory=lambda: os.environ.get("SINAR_AE_TITLE") or "MINIPACS")
     external_database: str = field(default_factory=lambda: os.environ.get("DATABASE_URL") or "")
     demo: bool = field(default_factory=lambda: (os.environ.get("SINAR_DEMO") or "1") != "0")
@@ -36,7 +37,8 @@ class Configuration:
     @property
     def ports(self) -> list[tuple[str, str]]:
         """Each port with the setting that chooses it."""
-        return [(self.http_port, "SINAR_HTTP_PORT"), *((port, "SINAR_DICOM_PORT") for port in self.dicom_ports)]
+        dicom = ((port, "SINAR_DICOM_PORT") for port in self.dicom_ports)
+        return [(self.http_port, "SINAR_HTTP_PORT"), *dicom, (self.hl7_port, "SINAR_HL7_PORT")]
 
     @property
     def reachable_at(self) -> str:
@@ -47,7 +49,11 @@ class Configuration:
     def addresses(self) -> str:
         host = f"[{self.reachable_at}]" if ":" in self.reachable_at else self.reachable_at
         where = ", ".join(f"{self.reachable_at}:{port}" for port in self.dicom_ports)
-        return f"  Browser  http://{host}:{self.http_port}/\n  DICOM    {where}, called AE title {self.ae_title}"
+        return (
+            f"  Browser  http://{host}:{self.http_port}/\n"
+            f"  DICOM    {where}, called AE title {self.ae_title}\n"
+            f"  HL7      {self.reachable_at}:{self.hl7_port}"
+        )
 
     def make_data_folder(self) -> None:
         """SINAR_DATA, where this user can write."""

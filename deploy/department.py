@@ -122,7 +122,7 @@ class Department:
 
     def start(self) -> None:
         """Supervisor with all processes; returns when they answer."""
-        with self.screen.step("Starting web, dimse, worker and beat"):
+        with self.screen.step("Starting web, dimse, hl7, worker and beat"):
             self.start_supervisor()
             self.wait_until_ready()
 
@@ -147,7 +147,7 @@ class Department:
 
     def wait_until_ready(self) -> None:
         settings = self.configuration
-        ports = [settings.http_port, ",".join(settings.dicom_ports)]
+        ports = [settings.http_port, ",".join(settings.dicom_ports), settings.hl7_port]
         arguments = [settings.reachable_at, *ports, settings.ae_title, str(self.data / "log")]
         self.manage("deploy/ready.py", *arguments, str(READY_SECONDS), what="Starting")
 

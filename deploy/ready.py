@@ -1,10 +1,11 @@
-"""Waits until web and DICOM answer: `ready.py HOST HTTP_PORT DICOM_PORT[,PORT] AE_TITLE LOGS SECONDS`.
+"""Waits until all answer: `ready.py HOST HTTP_PORT DICOM_PORT[,PORT] HL7_PORT AE_TITLE LOGS SECONDS`.
 
 Ends with an error that names what does not answer. Web answers when it can work (`/readyz` includes the
-database), DICOM when it accepts an association and answers C-ECHO on each port.
+database), DICOM when it accepts an association and answers C-ECHO on each port, HL7 when it takes a connection.
 """
 
 import http.client
+import socket
 import sys
 import time
 
@@ -32,12 +33,22 @@ def dicom_answers(host: str, port: int, title: str) -> bool:
     return getattr(answer, "Status", None) == 0
 
 
-def main(host: str, http_port: str, dicom_ports: str, title: str, logs: str, seconds: str) -> str | None:
+def hl7_answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+def main(host: str, http_port: str, dicom_ports: str, hl7_port: str, title: str, logs: str, seconds: str) -> str | None:
     deadline = time.monotonic() + float(seconds)
-    waiting = {("web", int(http_port)), *(("dimse", int(port)) for port in dicom_ports.split(","))}
+    waiting = {("web", int(http_port)), ("hl7", int(hl7_port))}
+    waiting |= {("dimse", int(port)) for port in dicom_ports.split(",")}
+    ask = {"web": web_answers, "hl7": hl7_answers, "dimse": lambda host, port: dicom_answers(host, port, title)}
     while waiting:
         for name, port in sorted(waiting):
-            if web_answers(host, port) if name == "web" else dicom_answers(host, port, title):
+            if ask[name](host, port):
                 waiting.discard((name, port))
         if waiting and time.monotonic() > deadline:
             name, port = sorted(waiting)[0]

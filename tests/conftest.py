@@ -22,7 +22,7 @@ from tests.pynetdicom_pause import stand_still
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-DAEMON_FIXTURES = {"dimse_server", "web_server", "job_worker", "start", "browser"}
+DAEMON_FIXTURES = {"dimse_server", "hl7_server", "web_server", "job_worker", "start", "browser"}
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-quic",
@@ -122,6 +122,14 @@ def require_tool(name: str) -> str:
 def dimse_server(django_db_setup: None) -> Iterator[Daemon]:
     """The DICOM daemon on a free port, on this worker's database and SINAR_DATA."""
     daemon = daemons.dimse_daemon().start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def hl7_server(django_db_setup: None) -> Iterator[Daemon]:
+    """The HL7 daemon on a free port, on this worker's database."""
+    daemon = daemons.hl7_daemon().start()
     yield daemon
     daemon.stop()
 

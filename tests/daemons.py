@@ -193,6 +193,13 @@ def dimse_daemon(*, port: int = 0, **environment: str) -> Daemon:
     return Daemon("dimse", ["manage.py", "dimse"], port=port, environment=environment)
 
 
+def hl7_daemon(*, port: int = 0, **environment: str) -> Daemon:
+    """`manage.py hl7` on a free port; keyword arguments are environment variables."""
+    port = port or free_port()
+    environment = {"SINAR_HL7_PORT": str(port), **environment}
+    return Daemon("hl7", ["manage.py", "hl7"], port=port, environment=environment)
+
+
 def web_daemon(*, port: int = 0, **environment: str) -> Daemon:
     """Gunicorn with the configuration that every deployment uses."""
     port = port or free_port()

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Model
 
+from integrations.models import Hl7Message, Hl7Peer
 from pacs.models import (
     HeldObject,
     HeldReason,
@@ -109,6 +110,18 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
     event = AuditEvent.objects.create(
         event="study.read", action=AuditAction.READ, site=site, patient_ref=patient, study_instance_uid="2.25.10"
     )
+    peer = Hl7Peer.objects.create(name="SIMRS", site=site, addresses=["10.0.0.1"])
+    message = Hl7Message.objects.create(
+        site=site,
+        peer=peer,
+        raw=b"MSH|",
+        size=4,
+        content_sha256=hashlib.sha256(b"").digest(),
+        message_control_id="MSG-0",
+        message_code="ADT",
+        patient_ref=patient,
+        order_ref=order,
+    )
     multiply(patient, times=times, patient_id="'RM-' || n", patient_name_sort="'SARI ' || n")
     multiply(word, times=times, patient_ref_id=f"{FIRST} + n")
     multiply(identifier, times=times, patient_ref_id=f"{FIRST} + n", value="'3171-' || n")
@@ -128,6 +141,8 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
     multiply(commitment, times=times, transaction_uid="'2.25.40.' || n", job_id=f"{FIRST} + n")
     multiply(event, times=times, patient_ref_id=f"{FIRST} + n", study_instance_uid="'2.25.10.' || n",
              event="'event.' || mod(n, 50)", user_id="n")  # fmt: skip
+    multiply(message, times=times, message_control_id="'MSG-' || n", patient_ref_id=f"{FIRST} + n",
+             order_ref_id=f"{FIRST} + n")  # fmt: skip
     rows = [
         patient,
         word,
@@ -143,6 +158,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         job,
         commitment,
         event,
+        message,
     ]
     with connection.cursor() as cursor:
         for row in rows:
@@ -165,4 +181,5 @@ GROWING: tuple[type[Model], ...] = (
     Job,
     StorageCommitment,
     AuditEvent,
+    Hl7Message,
 )

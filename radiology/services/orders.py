@@ -126,6 +126,7 @@ def change_order(
     reason: str = "",
     who: Any = None,
     accept_warnings: bool = False,
+    asks_safety: bool = True,
     address: str | None = None,
 ) -> Order:
     """The order with other values; what they were and became is kept. Values that are the same change nothing.
@@ -150,7 +151,7 @@ def change_order(
     for name, value in differing.items():
         setattr(order, name, value)
     rows = [each for each in _procedures(order) if each.status not in {ProcedureStatus.CANCELLED}]
-    _require_safe(order, _as_wanted(rows), accept_warnings=accept_warnings, repeats=False)
+    _require_safe(order, _as_wanted(rows), accept_warnings=accept_warnings, asks=asks_safety, repeats=False)
     Order.objects.filter(pk=order.pk).update(**differing)
     record_version(order=order, changes=told, who=who, reason=clean(reason))
     order_changed.send(sender=Order, order=order, procedures=[], changes=told, who=who)
@@ -166,6 +167,7 @@ def add_procedures(
     reason: str = "",
     who: Any = None,
     accept_warnings: bool = False,
+    asks_safety: bool = True,
     address: str | None = None,
 ) -> list[RequestedProcedure]:
     """More procedures under the same accession number. Raises as `change_order` does.
@@ -185,7 +187,7 @@ def add_procedures(
     wanted = find_procedures(site=order.site, requests=procedures)
     there = [each for each in _procedures(order) if each.status != ProcedureStatus.CANCELLED]
     require_new(order=order, there=there, wanted=wanted)
-    _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, new=wanted)
+    _require_safe(order, [*_as_wanted(there), *wanted], accept_warnings=accept_warnings, asks=asks_safety, new=wanted)
     made = make_procedures(order=order, wanted=wanted)
     told = {name_in_history(each): [None, str(each)] for each in made}
     record_version(order=order, changes=told, who=who, reason=clean(reason))

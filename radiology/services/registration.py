@@ -53,18 +53,8 @@ def register_patient(
     checked.setdefault("issuer_of_patient_id", site.issuer_of_patient_id)
     with transaction.atomic():
         _require_free_number(who, site, checked.get("patient_id", ""), checked["issuer_of_patient_id"])
-        candidates = duplicates.candidates_for(
-            who=who, person=person_of(site=site, values=checked, identifiers=numbers)
-        )
-        likely = [each for each in candidates if each.is_likely]
-        if likely and not despite_duplicates:
-            raise LikelyDuplicate(
-                _("%(name)s is likely the same person: choose that patient, or say why this is another one.")
-                % {"name": likely[0].patient.display_name},
-                candidates=candidates,
-            )
-        if likely and not reason.strip():
-            raise InvalidValue(_("Say why this is another person."), field="reason")
+        if not (despite_duplicates and reason.strip()):
+            _require_nobody_alike(who, person_of(site=site, values=checked, identifiers=numbers), despite_duplicates)
         return _insert(who, site, checked, numbers, reason, address)
 
 
@@ -206,6 +196,20 @@ def _require_free_number(who: Any, site: Site, number: str, issuer: str, *, but:
         field="patient_id",
         existing=existing,
     )
+
+
+def _require_nobody_alike(who: Any, person: Person, despite_duplicates: bool) -> None:
+    """Raises LikelyDuplicate; InvalidValue where somebody says that it is another person, and not why."""
+    candidates = duplicates.candidates_for(who=who, person=person)
+    likely = [each for each in candidates if each.is_likely]
+    if likely and not despite_duplicates:
+        raise LikelyDuplicate(
+            _("%(name)s is likely the same person: choose that patient, or say why this is another one.")
+            % {"name": likely[0].patient.display_name},
+            candidates=candidates,
+        )
+    if likely:
+        raise InvalidValue(_("Say why this is another person."), field="reason")
 
 
 def _insert(

@@ -43,7 +43,8 @@ FIRST_RIGHTS: dict[Role, str] = {
     Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (
-        "radiology.* pacs.* worklist.* auth.view_group auth.view_permission account.* mfa.* usersessions.*"
+        "radiology.* pacs.* worklist.* integrations.* auth.view_group auth.view_permission"
+        " account.* mfa.* usersessions.*"
     ),
 }
 

@@ -128,6 +128,8 @@ UNFOLD: dict[str, Any] = {
             _group(
                 _("Nodes"),
                 _entry(_("DICOM nodes"), "lan", "pacs.ApplicationEntity"),
+                _entry(_("HL7 peers"), "hub", "integrations.Hl7Peer"),
+                _entry(_("HL7 messages"), "forum", "integrations.Hl7Message"),
                 _entry(_("API clients"), "api", "radiology.ApiClient"),
                 _entry(_("API tokens"), "key", "radiology.ApiToken"),
                 _entry(_("Idempotency keys"), "repeat_one", "radiology.IdempotencyKey"),

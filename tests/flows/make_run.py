@@ -17,12 +17,13 @@ import requests
 from pynetdicom.ae import ApplicationEntity
 
 from deploy import processes
-from tests.daemons import ROOT, child_pids, free_port, wait_until
+from tests.daemons import ROOT, accepts, child_pids, free_port, wait_until
 
 MAIN_PROCESSES = {
     "postgres": "bin/postgres",
     "worker": "radiology worker",
     "beat": "radiology beat",
+    "hl7": "manage.py hl7",
     "dimse": "manage.py dimse",
     "web": "gunicorn",
 }
@@ -49,12 +50,13 @@ class MakeRun:
     def __init__(self, project: Path, **environment: str) -> None:
         self.project = project
         self.data = project / "var"
-        self.http_port, self.dicom_port = free_port(), free_port()
+        self.http_port, self.dicom_port, self.hl7_port = free_port(), free_port(), free_port()
         kept = {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE"}
         self.environment = {
             **{key: value for key, value in os.environ.items() if key in kept or key.startswith(("PIP_", "npm_"))},
             "SINAR_HTTP_PORT": str(self.http_port),
             "SINAR_DICOM_PORT": str(self.dicom_port),
+            "SINAR_HL7_PORT": str(self.hl7_port),
             **environment,
         }
         self.output = ""
@@ -126,7 +128,7 @@ class MakeRun:
 
     @property
     def supervisor_pid(self) -> int:
-        return int((self.data / "run" / "supervisord.pid").read_text())
+        return int((self.data / "run" / "supervisord.pid").read_text() or 0)
 
     def main_pid(self, name: str) -> int:
         """The process id of one of `MAIN_PROCESSES`, 0 when it is not there."""
@@ -155,7 +157,7 @@ class MakeRun:
         return getattr(status, "Status", None) == 0
 
     def serves(self) -> bool:
-        return self.web_answers() and self.dicom_answers()
+        return self.web_answers() and self.dicom_answers() and accepts(self.hl7_port)
 
     def database_program(self, name: str) -> Path:
         """psql, postgres and the like of this installation's embedded server."""

@@ -243,7 +243,7 @@ def test_ctrl_c_leaves_nothing(stopped: MakeRun) -> None:
     assert not (stopped.data / "db" / "data" / "postmaster.pid").exists()
     assert stopped.log("postgres").rstrip().endswith("database system is shut down")
     order = re.findall(r"stopped: (\w+) ", stopped.log("supervisord"))
-    assert order[-5:] == ["web", "dimse", "beat", "worker", "postgres"]
+    assert order[-6:] == ["web", "dimse", "hl7", "beat", "worker", "postgres"]
 
 
 def test_started_again_takes_seconds_and_changes_nothing(stopped: MakeRun) -> None:
@@ -308,7 +308,7 @@ def test_ctrl_c_in_the_middle_of_starting_leaves_nothing(stopped: MakeRun) -> No
 
 
 def test_a_port_in_use_is_one_sentence(stopped: MakeRun) -> None:
-    for setting in ("SINAR_HTTP_PORT", "SINAR_DICOM_PORT"):
+    for setting in ("SINAR_HTTP_PORT", "SINAR_DICOM_PORT", "SINAR_HL7_PORT"):
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()

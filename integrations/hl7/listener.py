@@ -1,0 +1,265 @@
+"""The HL7 daemon: thousands of connections on one event loop, the work itself in a few threads.
+
+A connection that is idle costs a socket and a few kilobytes. Messages of one connection are done one after the
+other, in order; while one is worked on nothing more is read from it.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import resource
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+
+from integrations.hl7 import faults, inbox
+from integrations.hl7.acknowledgment import acknowledge
+from integrations.hl7.mllp import BadFrame, Framer, TokenRequest, frame
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 1024
+BIND_SECONDS = 5.0
+BLOCK = 64 * 1024
+# Of all connections together: bytes of messages that are not complete.
+MOST_BUFFERED = 256 * 1024**2
+WRITE_SECONDS = 30.0
+STOP_SECONDS = 30.0
+# So long an address that was let in is let in again without asking the database.
+REMEMBERED_SECONDS = 1.0
+
+
+class CannotListen(Exception):
+    """The port cannot be had; the text says what to do."""
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A socket that listens there. A port that is just being given up is waited for."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    until = time.monotonic() + BIND_SECONDS
+    while True:
+        try:
+            return socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=address == "::")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < until:
+                time.sleep(0.2)
+                continue
+            why = {
+                errno.EADDRINUSE: "another program uses it: stop that one, or set SINAR_HL7_PORT",
+                errno.EACCES: "ports below 1024 need a right: set SINAR_HL7_PORT, or grant CAP_NET_BIND_SERVICE",
+                errno.EADDRNOTAVAIL: "this machine has no such address: set SINAR_BIND",
+            }.get(error.errno or 0, os.strerror(error.errno or 0))
+            raise CannotListen(f"Cannot listen on {address} port {port}: {why}.") from None
+
+
+@dataclass(eq=False)
+class Connection:
+    """One peer's connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    address: str
+    framer: Framer
+    task: "asyncio.Task[None] | None" = None
+    since: float = field(default_factory=time.monotonic)
+    messages: int = 0
+    is_working: bool = False
+
+
+class Listener:
+    """`run` serves until SIGTERM or SIGINT, and then finishes what is in hand."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._options: dict[str, Any] = settings.HL7
+        self._pool = ThreadPoolExecutor(self._options["WORKERS"], thread_name_prefix="hl7")
+        # By itself, so that no flood of strangers keeps known senders waiting.
+        self._gate = ThreadPoolExecutor(1, thread_name_prefix="hl7-gate")
+        self._connections: set[Connection] = set()
+        self._admitted: dict[str, float] = {}
+        self._stopping = asyncio.Event()
+
+    def run(self) -> None:
+        _raise_descriptor_limit()
+        _keep_database_connections()
+        asyncio.run(self._serve())
+        self._pool.shutdown()
+        self._gate.shutdown(cancel_futures=True)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        server = await asyncio.start_server(self._connected, sock=self._listener, limit=BLOCK)
+        log.info("hl7_ready", port=self._listener.getsockname()[1])
+        await self._stopping.wait()
+        server.close()
+        await self._finish()
+
+    async def _finish(self) -> None:
+        """Cut those who wait; let those end whose message is in hand."""
+        for connection in list(self._connections):
+            if not connection.is_working and connection.task is not None:
+                connection.task.cancel()
+        tasks = [each.task for each in self._connections if each.task is not None]
+        cut: set[Any] = set()
+        if tasks:
+            _done, cut = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        log.info("hl7_ended", cut=len(cut))
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername") or ("",)
+        connection = Connection(reader, writer, str(peer[0]).removeprefix("::ffff:"), Framer(self._options["LARGEST"]))
+        connection.task = asyncio.current_task()
+        self._connections.add(connection)
+        try:
+            self._keep_within_limits()
+            _tune(writer)
+            if await self._is_admitted(connection.address):
+                await self._converse(connection)
+            else:
+                log.warning("hl7_connection_refused", address=connection.address)
+        except asyncio.CancelledError:
+            pass  # we end, or its place was needed
+        except (OSError, TimeoutError) as error:
+            log.info("hl7_connection_lost", address=connection.address, why=type(error).__name__)
+        except (DatabaseError, InterfaceError) as error:
+            # What could not be kept is not answered: the sender will send it again.
+            log.error("hl7_database_failed", address=connection.address, exc_info=error)
+        except Exception as error:
+            log.error("hl7_connection_failed", address=connection.address, exc_info=error)
+        finally:
+            self._connections.discard(connection)
+            writer.close()
+
+    async def _converse(self, connection: Connection) -> None:
+        """Read, and answer each message, until the peer closes or nothing comes any more."""
+        try:
+            while not self._stopping.is_set():
+                message = connection.framer.next_message()
+                if message is not None:
+                    await self._answer(connection, message)
+                elif not await self._read(connection):
+                    return
+        except TokenRequest:
+            log.warning("hl7_token_request_refused", address=connection.address)
+        except BadFrame as error:
+            log.warning("hl7_bad_frame", address=connection.address, why=str(error))
+            if error.answer:
+                fault = faults.too_large(self._options["LARGEST"])
+                await self._write(connection, acknowledge(None, fault=fault)[1])
+
+    async def _read(self, connection: Connection) -> bool:
+        """More bytes; False when there will be none. A message has its time from its first byte on."""
+        begins = not connection.framer.is_within
+        if begins:
+            connection.since = time.monotonic()
+        is_idle = begins and connection.messages
+        seconds = self._options["IDLE_SECONDS" if is_idle else "MESSAGE_SECONDS"]
+        left = connection.since + seconds - time.monotonic()
+        try:
+            received = await asyncio.wait_for(connection.reader.read(BLOCK), max(left, 0.001))
+        except TimeoutError:
+            log.warning("hl7_connection_silent", address=connection.address, within=connection.framer.is_within)
+            return False
+        if not received:
+            if connection.framer.is_within:
+                log.warning("hl7_message_cut_off", address=connection.address, bytes=connection.framer.buffered)
+            return False
+        if begins:
+            connection.since = time.monotonic()
+        connection.framer.feed(received)
+        if connection.framer.buffered > BLOCK:
+            self._keep_within_memory()
+        return True
+
+    async def _answer(self, connection: Connection, message: bytes) -> None:
+        connection.is_working = True
+        started = time.monotonic()
+        try:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._pool, _take_in, message, connection.address)
+            connection.messages += 1
+            if answer is None:
+                raise ConnectionAbortedError("no longer admitted")
+            await self._write(connection, answer)
+        finally:
+            connection.is_working = False
+        seconds = round(time.monotonic() - started, 4)
+        log.info("hl7_message", address=connection.address, bytes=len(message), seconds=seconds)
+
+    async def _write(self, connection: Connection, answer: bytes) -> None:
+        connection.writer.write(frame(answer))
+        await asyncio.wait_for(connection.writer.drain(), WRITE_SECONDS)
+
+    async def _is_admitted(self, address: str) -> bool:
+        now = time.monotonic()
+        if self._admitted.get(address, 0.0) > now:
+            return True
+        admitted = await asyncio.get_running_loop().run_in_executor(self._gate, _admits, address)
+        self._admitted = {each: until for each, until in self._admitted.items() if until > now}
+        if admitted:
+            self._admitted[address] = time.monotonic() + REMEMBERED_SECONDS
+        return admitted
+
+    def _keep_within_limits(self) -> None:
+        """Make room for a new connection: the one silent for longest goes, those that never sent a message first."""
+        if len(self._connections) <= self._options["MAX_CONNECTIONS"]:
+            return
+        waiting = [each for each in self._connections if not each.is_working]
+        victim = min(waiting, key=lambda each: (each.messages > 0, each.since), default=None)
+        if victim is not None and victim.task is not None:
+            log.warning("hl7_connection_cut_for_place", address=victim.address)
+            self._connections.discard(victim)
+            victim.task.cancel()
+
+    def _keep_within_memory(self) -> None:
+        while sum(each.framer.buffered for each in self._connections) > MOST_BUFFERED:
+            waiting = [each for each in self._connections if not each.is_working]
+            victim = max(waiting, key=lambda each: each.framer.buffered, default=None)
+            if victim is None or victim.task is None:
+                return
+            log.warning("hl7_connection_cut_for_memory", address=victim.address, bytes=victim.framer.buffered)
+            self._connections.discard(victim)
+            victim.task.cancel()
+
+
+def _take_in(message: bytes, address: str) -> bytes | None:
+    close_old_connections()
+    return inbox.take_in(raw=message, address=address)
+
+
+def _admits(address: str) -> bool:
+    close_old_connections()
+    return bool(inbox.peers_at(address))
+
+
+def _tune(writer: asyncio.StreamWriter) -> None:
+    """Answers leave at once, and peers that are gone are found out."""
+    sock = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _keep_database_connections() -> None:
+    """Each thread of the pool keeps one connection, which is looked at before each message."""
+    connections.settings["default"]["CONN_MAX_AGE"] = None
+    connections.settings["default"]["OPTIONS"] = {
+        name: value for name, value in (connections.settings["default"].get("OPTIONS") or {}).items() if name != "pool"
+    }
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,14 @@
+from integrations.models.message import AcknowledgmentCode, Direction, Hl7Message, MessageState
+from integrations.models.peer import CharacterSet, Hl7Peer, ReplyType, UnknownPatient, UnknownProcedure
+
+__all__ = [
+    "AcknowledgmentCode",
+    "CharacterSet",
+    "Direction",
+    "Hl7Message",
+    "Hl7Peer",
+    "MessageState",
+    "ReplyType",
+    "UnknownPatient",
+    "UnknownProcedure",
+]

@@ -1,0 +1,95 @@
+"""HL7 v2 messages as they came, what was answered, and what became of them."""
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from integrations.models.peer import Hl7Peer
+from radiology.models import Order, Patient, Site
+from radiology.models.keys import uuid7
+from radiology.models.text import KeyField
+
+
+class Direction(models.TextChoices):
+    IN = "in", _("Received")
+    OUT = "out", _("Sent")
+
+
+class MessageState(models.TextChoices):
+    RECEIVED = "received", _("Received")
+    PROCESSED = "processed", _("Processed")
+    FAILED = "failed", _("Failed")
+    DUPLICATE = "duplicate", _("Came again")
+    REJECTED = "rejected", _("Rejected")
+
+
+class AcknowledgmentCode(models.TextChoices):
+    """MSA-1 (HL7 table 0008), original mode."""
+
+    ACCEPT = "AA", _("Accepted")
+    ERROR = "AE", _("Error")
+    REJECT = "AR", _("Rejected")
+
+
+class Hl7Message(models.Model):
+    """One message. `raw` is what stood between the marks of MLLP, byte by byte, kept before anything was done.
+
+    `changed` lists what it wrote: the model's label, the row's key, and what happened to it.
+    """
+
+    public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
+    site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), db_index=False)
+    peer = models.ForeignKey(Hl7Peer, models.PROTECT, verbose_name=_("peer"), null=True, blank=True, db_index=False)
+    direction = models.CharField(_("direction"), max_length=3, choices=Direction, default=Direction.IN)
+    address = models.GenericIPAddressField(_("address"), null=True)
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    raw = models.BinaryField(_("message"), editable=False)
+    size = models.PositiveIntegerField(_("bytes"))
+    content_sha256 = models.BinaryField(_("SHA-256"), max_length=32, editable=False)
+    message_control_id = KeyField(_("control ID"), max_length=199)
+    sending_application = KeyField(_("sending application"), max_length=227)
+    sending_facility = KeyField(_("sending facility"), max_length=227)
+    message_code = KeyField(_("type"), max_length=16, help_text=_("MSH-9.1, such as ADT."))
+    trigger_event = KeyField(_("event"), max_length=16, help_text=_("MSH-9.2, such as A08."))
+    version_id = KeyField(_("version"), max_length=16)
+    state = models.CharField(_("state"), max_length=9, choices=MessageState, default=MessageState.RECEIVED)
+    acknowledgment_code = models.CharField(
+        _("answer"), max_length=2, choices=AcknowledgmentCode, blank=True, default=""
+    )
+    acknowledgment = models.BinaryField(_("answer as sent"), default=bytes, editable=False)
+    error = models.TextField(_("error"), blank=True, default="")
+    note = models.TextField(_("note"), blank=True, default="")
+    reuses_control_id = models.BooleanField(
+        _("control ID used before"), default=False, help_text=_("For another message, within thirty days.")
+    )
+    duplicate_of = models.ForeignKey(
+        "self", models.SET_NULL, verbose_name=_("came first as"), null=True, blank=True, related_name="duplicates"
+    )
+    patient_ref = models.ForeignKey(Patient, models.SET_NULL, verbose_name=_("patient"), null=True, blank=True)
+    order_ref = models.ForeignKey(Order, models.SET_NULL, verbose_name=_("order"), null=True, blank=True)
+    changed = models.JSONField(_("changed"), default=list, blank=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("HL7 message")
+        verbose_name_plural = _("HL7 messages")
+        indexes = [
+            models.Index(F("site"), F("id").desc(), name="hl7_by_site"),
+            models.Index(F("site"), F("state"), F("id").desc(), name="hl7_by_state_of_site"),
+            models.Index(F("state"), F("id").desc(), name="hl7_by_state"),
+            models.Index(F("peer"), F("id").desc(), name="hl7_by_peer"),
+            models.Index(F("message_code"), F("id").desc(), name="hl7_by_code"),
+            models.Index(F("message_control_id"), F("received_at").desc(), name="hl7_by_control_id"),
+            models.Index(F("direction"), F("id").desc(), name="hl7_by_direction"),
+            models.Index(F("id").desc(), condition=Q(reuses_control_id=True), name="hl7_reused_id"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.message_control_id}".strip()
+
+    @property
+    def kind(self) -> str:
+        """Type and event as HL7 writes them: ADT^A08."""
+        return "^".join(part for part in (self.message_code, self.trigger_event) if part) or "?"
