@@ -12,7 +12,16 @@ from PIL import Image
 
 from pacs.models import Instance, Study
 from radiology.models import AuditEvent, Site
-from tests.factories import make_instance, make_order, make_patient, make_series, make_site, make_study, make_user
+from tests.factories import (
+    make_instance,
+    make_order,
+    make_patient,
+    make_requested_procedure,
+    make_series,
+    make_site,
+    make_study,
+    make_user,
+)
 from tests.pacs.api_client import ApiProgram, body, problem
 from tests.pacs.dicomweb import store
 from tests.pacs.objects import ct, part10, real
@@ -173,6 +182,7 @@ def addresses(study: Study) -> list[tuple[str, str]]:
         "correction": "01930f5e-7c1a-7b3e-9d51-2f6f0c9a4e11",
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
         "order": order.public_id,
+        "procedure": make_requested_procedure(order).public_id,
         "attachment": "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44",
     }
     found = []
@@ -192,7 +202,7 @@ def test_another_sites_things_are_404_at_every_address(simrs: ApiProgram, site: 
     person = Client()
     person.force_login(make_user("here"))
     tried = addresses(elsewhere)
-    assert len(tried) == 35
+    assert len(tried) == 38
     for method, address in tried:
         for client in (simrs.client, person):
             response = client.generic(
