@@ -171,13 +171,19 @@ def first(address: str, beneath: str) -> Callable[[Page], None]:
     return reach
 
 
+def morning(page: Page) -> None:
+    """The calendar of today from its first hour on."""
+    at("/schedule")(page)
+    page.evaluate("document.querySelector('.ec-main').scrollTop = 0")
+
+
 PICTURES = (
     Picture("home", at("/")),
     Picture("board", at("/worklist?view=board&by=room")),
     Picture("board-dark", at("/worklist?view=board&by=status"), WALL, dark=True),
     Picture("board-phone", at("/worklist?view=board&by=list"), PHONE),
     Picture("examination", first("/worklist?view=board&by=list&status=done", "/examinations/")),
-    Picture("schedule", at("/schedule")),
+    Picture("schedule", morning),
     Picture("order", first("/orders?status=completed", "/orders/0")),
     Picture("worklist-query", at("/worklist/queries/try?modality=CT&station=DEMO_CT")),
     Picture("reconciliation", at("/reconciliation")),

@@ -68,10 +68,13 @@ function contentOf({ event }) {
   link.className = "step-link";
   link.dataset.step = step.id;
   link.draggable = false;
-  link.append(line("step-time", `${clock(wall(event.start))}–${clock(wall(event.end))}`));
+  // The shortest examination has room for one line: what tells it from the others comes first.
   const marks = [step.urgent && `⚠ ${step.urgent}`, step.status !== "SCHEDULED" && step.state].filter(Boolean);
-  if (marks.length) link.append(line("step-state", marks.join(" · ")));
-  link.append(line("step-patient", step.patient), line("step-title", step.title));
+  const range = `${clock(wall(event.start))}–${clock(wall(event.end))}`;
+  link.append(line("step-patient", step.patient), " ", line("step-time", range), " ");
+  if (marks.length) link.append(line("step-state", marks.join(" · ")), " ");
+  link.append(line("step-title", step.title));
+  link.title = [range, step.patient, ...marks, step.title].join(" · ");
   return { domNodes: [link] };
 }
 
