@@ -18,6 +18,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from pacs.dimse.answer_bytes import little_endian
 from pacs.services.metadata import Attributes, attributes_of
 from radiology.errors import CannotUnderstand, TooLarge
 
@@ -84,6 +85,10 @@ def _has_reference(found: Attributes) -> bool:
 
 def encode(data_set: Dataset, transfer_syntax_uid: str) -> bytes:
     """`data_set` in an uncompressed or the deflated transfer syntax."""
+    if transfer_syntax_uid in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        written = little_endian(data_set, is_implicit_vr=transfer_syntax_uid == ImplicitVRLittleEndian)
+        if written is not None:
+            return written
     out = DicomBytesIO()
     out.is_implicit_VR = transfer_syntax_uid == ImplicitVRLittleEndian
     out.is_little_endian = transfer_syntax_uid != ExplicitVRBigEndian
