@@ -213,6 +213,8 @@ def fit(vr: str, text: str) -> str:
     if vr not in LONGEST:
         return text
     most = LONGEST[vr]
+    if vr != "PN" and len(text) <= most and text.isprintable() and "\\" not in text and text == text.strip():
+        return text
     if vr in {"LT", "ST"}:
         return "".join(c for c in text if c in "\r\n\t\f" or c.isprintable())[:most].rstrip()
     line = "".join(c if c.isprintable() else " " for c in text.replace("\\", "/")).strip()

@@ -36,7 +36,7 @@ class AnswerEncoding:
         self.request_set = request_set if _is_known(request_set) else ""
 
     def data_set(self, answer: Mapping[str, dict[str, Any]]) -> Dataset:
-        characters = set(_characters(answer))
+        characters = {each for text in _texts(answer) if not text.isascii() for each in text}
         character_set = self.node_set or self._of_request(characters)
         replaced = {}
         if self.node_set:
@@ -75,7 +75,8 @@ class AnswerEncoding:
             return values or None if len(values) != 1 else values[0]
         else:
             texts = [str(each) for each in values]
-        texts = [text.translate(replaced) for text in texts]
+        if replaced:
+            texts = [text.translate(replaced) for text in texts]
         if self.fitting:
             texts = [fit(vr, text) for text in texts]
         return texts[0] if len(texts) == 1 else texts or ""
@@ -102,12 +103,12 @@ def _holds(codecs: list[str], character: str) -> bool:
     return False
 
 
-def _characters(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield from value
+        yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _characters(each)
+            yield from _texts(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _characters(each)
+            yield from _texts(each)
