@@ -46,9 +46,9 @@ def record_query(
     """Count a question. One that was not asked before also stands in the audit trail."""
     text = json.dumps([keys, offset], sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    identity = {"site_id": station.site.pk, "calling_ae_title": station.title, "digest": digest}
+    identity: dict[str, Any] = {"site_id": station.site.pk, "calling_ae_title": station.title, "digest": digest}
     now = timezone.now()
-    last = {
+    last: dict[str, Any] = {
         "node_id": node.pk,
         "device_id": station.device and station.device.pk,
         "address": address or None,
