@@ -41,7 +41,7 @@ def _codec(data_set: Dataset, inherited: str) -> str:
     if element is None:
         return inherited or "iso8859"
     term = element.value
-    if isinstance(term, MultiValue) or isinstance(element.value, bytes):
+    if isinstance(term, MultiValue | bytes):
         raise _NotHere
     (codec,) = convert_encodings(str(term or ""))
     if codec in custom_encoders:
@@ -51,8 +51,7 @@ def _codec(data_set: Dataset, inherited: str) -> str:
 
 def _written(data_set: Dataset, codec: str, is_implicit_vr: bool) -> bytes:
     parts: list[bytes] = []
-    elements = data_set.values()
-    for element in sorted(elements, key=lambda each: each.tag):
+    for element in sorted(data_set.values(), key=lambda each: each.tag):
         if not isinstance(element, DataElement) or not element.tag.element:  # not read yet, or a group's length
             raise _NotHere
         vr = str(element.VR)
