@@ -35,10 +35,15 @@ class Configuration:
         return [port.strip() for port in self.dicom_port.split(",") if port.strip()]
 
     @property
+    def hl7_ports(self) -> list[str]:
+        return [port.strip() for port in self.hl7_port.split(",") if port.strip()]
+
+    @property
     def ports(self) -> list[tuple[str, str]]:
         """Each port with the setting that chooses it."""
         dicom = ((port, "SINAR_DICOM_PORT") for port in self.dicom_ports)
-        return [(self.http_port, "SINAR_HTTP_PORT"), *dicom, (self.hl7_port, "SINAR_HL7_PORT")]
+        hl7 = ((port, "SINAR_HL7_PORT") for port in self.hl7_ports)
+        return [(self.http_port, "SINAR_HTTP_PORT"), *dicom, *hl7]
 
     @property
     def reachable_at(self) -> str:
@@ -49,10 +54,11 @@ class Configuration:
     def addresses(self) -> str:
         host = f"[{self.reachable_at}]" if ":" in self.reachable_at else self.reachable_at
         where = ", ".join(f"{self.reachable_at}:{port}" for port in self.dicom_ports)
+        hl7 = ", ".join(f"{self.reachable_at}:{port}" for port in self.hl7_ports)
         return (
             f"  Browser  http://{host}:{self.http_port}/\n"
             f"  DICOM    {where}, called AE title {self.ae_title}\n"
-            f"  HL7      {self.reachable_at}:{self.hl7_port}"
+            f"  HL7      {hl7}"
         )
 
     def make_data_folder(self) -> None:

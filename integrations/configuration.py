@@ -17,6 +17,7 @@ PEERS = Section(
         "unknown_patient",
         "unknown_procedure",
         "reply_type",
+        "acknowledgment_mode",
         "is_active",
     ),
 )

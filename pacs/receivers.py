@@ -12,9 +12,10 @@ from radiology.signals import accession_number_chosen, patient_saved
 
 
 @receiver(patient_saved)
-def send_new_name_with_objects(patient: Patient, **_: Any) -> None:
+def send_new_name_with_objects(patient: Patient, is_new: bool, **_: Any) -> None:
     """What was acquired under the old name leaves under the new one, and open lists show it."""
-    lay_patient_over(patient)
+    if not is_new and Study.objects.filter(patient_ref=patient).exists():
+        lay_patient_over(patient)
 
 
 @receiver(accession_number_chosen)

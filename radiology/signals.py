@@ -6,7 +6,7 @@ changes nothing here. What must change together is told within the transaction, 
 
 from django.dispatch import Signal
 
-# A patient's row was written. Sent within the transaction. Keyword: patient.
+# A patient's row was written. Sent within the transaction. Keywords: patient, is_new.
 patient_saved = Signal()
 
 # An order with its procedures was placed. Sent within the transaction. Keywords: order, procedures, who.

@@ -1,4 +1,4 @@
-"""Answers to HL7 v2 messages, built strictly: HL7 2.5.1 chapter 2.9.2 (original mode), MSA, ERR and ORC."""
+"""Answers to HL7 v2 messages, built strictly: HL7 2.5.1 chapter 2.9 (both modes), MSA, ERR and ORC."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +50,12 @@ CODES = {
     "206": "Application record locked",
     "207": "Application internal error",
 }
+# What says in enhanced mode that a message is kept, or not (HL7 table 0008).
+ACCEPT_CODES = {
+    AcknowledgmentCode.ACCEPT.value: "CA",
+    AcknowledgmentCode.ERROR.value: "CE",
+    AcknowledgmentCode.REJECT.value: "CR",
+}
 # What answers an order, with its structure.
 ORDER_RESPONSES = {"O01": "ORR^O02^ORR_O02", "O19": "ORG^O20^ORG_O20", "O23": "ORI^O24^ORI_O24"}
 
@@ -60,19 +66,25 @@ def acknowledge(
     fault: Fault | None = None,
     orders: Sequence[OrderReply] = (),
     responds: bool = False,
-) -> tuple[AcknowledgmentCode, bytes]:
-    """The answer to a message (None: it could not be read): accepted, or why not.
+    is_accept: bool = False,
+    is_enhanced: bool = False,
+) -> tuple[str, bytes]:
+    """The answer to a message (None: it could not be read), and its MSA-1: accepted, or why not.
 
-    `responds`: an order is answered by an order response rather than a plain ACK.
+    `responds`: an order is answered by an order response rather than a plain ACK. `is_accept`: it is said only
+    that the message is kept (CA, CE, CR), not what became of it. `is_enhanced`: the answer says that none is wanted
+    for itself.
     """
-    code = AcknowledgmentCode.ACCEPT
+    code = AcknowledgmentCode.ACCEPT.value
     if fault is not None:
-        code = AcknowledgmentCode.REJECT if fault.is_rejection else AcknowledgmentCode.ERROR
-    segments = [_header(message, responds=responds)]
+        code = (AcknowledgmentCode.REJECT if fault.is_rejection else AcknowledgmentCode.ERROR).value
+    if is_accept:
+        code = ACCEPT_CODES[code]
+    segments = [_header(message, responds=responds, is_enhanced=is_enhanced)]
     control_id = message.message_control_id if message else ""
     # MSA-3 is deprecated since 2.4, and what most engines show to people.
     said = encode(fault.text[:LONGEST_TEXT]) if fault else ""
-    segments.append(_segment("MSA", code.value, encode(control_id), said))
+    segments.append(_segment("MSA", code, encode(control_id), said))
     if fault is not None:
         name = CODES.get(fault.code, "")
         segments.append(
@@ -88,7 +100,7 @@ def acknowledge(
     return code, text.encode(codec, "replace")
 
 
-def _header(message: Message | None, *, responds: bool) -> str:
+def _header(message: Message | None, *, responds: bool, is_enhanced: bool) -> str:
     """MSH, to whom it came from: applications and facilities swapped."""
     now = timezone.localtime().strftime("%Y%m%d%H%M%S%z")
     own_id = uuid7().hex[12:]
@@ -109,7 +121,10 @@ def _header(message: Message | None, *, responds: bool) -> str:
         own_id,
         encode(message.processing_id[:1] or "P"),
         VERSION,
-        *[""] * 5,
+        "",
+        "",
+        *(("NE", "NE") if is_enhanced else ("", "")),
+        "",
         encode(message.character_set),
     )
 

@@ -9,6 +9,8 @@ from integrations.hl7.message import Message
 
 VERSIONS = ("2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "2.8")
 PRODUCTION = {"", "P"}
+# Answers to what we sent, or to our answers; they are never answered (HL7 2.5.1 chapter 2.9.3).
+ANSWERS = {"ACK", "MCF"}
 HANDLERS: dict[tuple[str, str], Handler] = {
     **{("ADT", event): handler for event, handler in adt.EVENTS.items()},
     ("ORM", "O01"): orders.process,

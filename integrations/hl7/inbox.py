@@ -1,40 +1,90 @@
 """What becomes of a message that came in: kept before anything else, processed once, answered by what became of it.
 
-Two transactions. The first keeps the bytes. The second does everything that the message asks for and writes down
-the answer, or does nothing of it and writes down why: so a process that is killed has neither half done a message
-nor answered one that is not done. Who gets no answer sends again, and a message that was kept and not processed
-is then taken up.
+Two transactions. The first keeps the bytes, of all messages that came in the same moment. The second does everything
+that a message asks for and writes down the answer, or does nothing of it and writes down why: so a process that is
+killed has neither half done a message nor answered one that is not done. Who gets no answer sends again, and a
+message that was kept and not processed is then taken up.
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from integrations.hl7 import dispatch, faults
 from integrations.hl7.acknowledgment import Fault, acknowledge
+from integrations.hl7.enhanced import ORIGINAL, Wanted, wanted_by
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outcome import Outcome
-from integrations.models import AcknowledgmentCode, Hl7Message, Hl7Peer, MessageState, ReplyType
+from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
 from radiology.errors import CannotUnderstand, RadiologyError
-from radiology.services.accession import lock
 
 log = structlog.get_logger(__name__)
 
 SAME_WITHIN = timedelta(days=30)
+# Rings where what waits is done (backlog.py).
+BELL = "hl7_waiting"
 # How often the times of a peer are written, so that its row is not what everybody waits for.
 NOTED_EVERY = timedelta(seconds=5)
 ATTEMPTS = 5
 GAVE_WAY = {"40P01", "40001", "55P03"}
-OPEN = (MessageState.RECEIVED, MessageState.FAILED)
+OPEN = (MessageState.RECEIVED, MessageState.WAITING, MessageState.FAILED)
+# Written when a message was processed: all but what it is.
+RESULT = [
+    "state", "acknowledgment_code", "acknowledgment", "error", "note", "patient_ref", "order_ref", "changed",
+    "attempts", "processed_at",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message as it came."""
+
+    raw: bytes
+    address: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A message that is committed. `first` is the row that stands for what it asks: its own, or the earlier same.
+
+    `accept` is what is answered before it is processed (enhanced mode). A message without a row is an answer to
+    something of ours, which is not answered.
+    """
+
+    row: Hl7Message | None
+    first: Hl7Message | None
+    message: Message | None
+    wanted: Wanted
+    accept: bytes = b""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left to be done, and waited for."""
+        return (
+            not self.wanted.is_behind
+            and self.first is not None
+            and self.first.peer_id is not None
+            and self.first.state in OPEN
+        )
+
+    def answers(self, code: str) -> bool:
+        """Whether the sender wants to be told that it was processed, and how."""
+        return self.row is not None and self.wanted.application.includes(code == AcknowledgmentCode.ACCEPT)
 
 
 def peers_at(address: str) -> list[Hl7Peer]:
     """The peers that may connect from there."""
-    return [peer for peer in Hl7Peer.objects.active().select_related("site").order_by("pk") if peer.admits(address)]
+    return [peer for peer in _active_peers() if peer.admits(address)]
+
+
+def _active_peers() -> list[Hl7Peer]:
+    return list(Hl7Peer.objects.active().select_related("site").order_by("pk"))
 
 
 def take_in(*, raw: bytes, address: str) -> bytes | None:
@@ -42,29 +92,57 @@ def take_in(*, raw: bytes, address: str) -> bytes | None:
 
     Raises OperationalError when the database cannot keep it: then there is no honest answer.
     """
-    peers = peers_at(address)
-    if not peers:
-        return None
-    row = _keep(raw, address, peers)
-    first = row.duplicate_of or row
-    if first.state not in OPEN:
-        return bytes(row.acknowledgment)
-    answer = process(first.pk)
-    if first is not row:
-        done = Hl7Message.objects.values_list("acknowledgment_code", "patient_ref", "order_ref").get(pk=first.pk)
-        row.acknowledgment_code, row.patient_ref_id, row.order_ref_id = done
-        row.acknowledgment = answer
-        row.save(update_fields=["acknowledgment_code", "patient_ref", "order_ref", "acknowledgment"])
-    return answer
+    (kept,) = keep([Arrival(raw, address)])
+    return None if kept is None else finish(kept)[1]
 
 
-def _keep(raw: bytes, address: str, peers: list[Hl7Peer]) -> Hl7Message:
-    """A row for what came, committed; one that came before points at the first."""
-    peer, message, fault = _read(raw, peers)
+def keep(arrivals: Sequence[Arrival]) -> list[Kept | None]:
+    """Rows for what came, committed together; None for what came from an address that may send nothing.
+
+    Raises OperationalError when the database cannot keep them.
+    """
+    active = _active_peers()
+    addresses = {each.address for each in arrivals}
+    by_address = {address: [peer for peer in active if peer.admits(address)] for address in addresses}
+    read = [_read(each, by_address[each.address]) if by_address[each.address] else None for each in arrivals]
+    rows = [each.row for each in read if each is not None and each.row is not None]
+    with transaction.atomic():
+        _find_earlier(rows)
+        for each in read:
+            if each is not None and each.row is not None and each.fault is not None and each.row.duplicate_of is None:
+                _answer(each.row, each.message, each.fault)
+        _insert(rows)
+        _leave_behind([each for each in read if each is not None])
+    _note(rows)
+    return [None if each is None else each.kept() for each in read]
+
+
+@dataclass
+class _Read:
+    """A message while it is being kept."""
+
+    row: Hl7Message | None
+    message: Message | None
+    fault: Fault | None
+
+    def kept(self) -> Kept:
+        wanted = ORIGINAL if self.row is None else _wanted(self.row, self.message)
+        accept = b""
+        if self.row is not None and wanted.is_enhanced and wanted.accept.includes(self.fault is None):
+            accept = acknowledge(self.message, fault=self.fault, is_accept=True, is_enhanced=True)[1]
+        return Kept(self.row, self.row and (self.row.duplicate_of or self.row), self.message, wanted, accept)
+
+
+def _read(arrival: Arrival, peers: list[Hl7Peer]) -> _Read:
+    """What a message is, whose it is, and why it is rejected."""
+    raw = arrival.raw
+    peer, message, fault = _understand(raw, peers)
+    if message is not None and message.message_code in dispatch.ANSWERS:
+        return _Read(None, message, None)
     row = Hl7Message(
         site=(peer or peers[0]).site,
         peer=peer,
-        address=address,
+        address=arrival.address,
         raw=raw,
         size=len(raw),
         content_sha256=hashlib.sha256(raw).digest(),
@@ -74,22 +152,18 @@ def _keep(raw: bytes, address: str, peers: list[Hl7Peer]) -> Hl7Message:
         row.sending_application, row.sending_facility = message.sending_application, message.sending_facility
         row.message_code, row.trigger_event = message.message_code, message.trigger_event
         row.version_id = message.version_id
-    with transaction.atomic():
-        earlier = _earlier(row) if row.message_control_id else None
-        if earlier is not None:
-            row.duplicate_of, row.state = earlier, MessageState.DUPLICATE
-            row.acknowledgment_code, row.acknowledgment = earlier.acknowledgment_code, bytes(earlier.acknowledgment)
-            row.patient_ref_id, row.order_ref_id = earlier.patient_ref_id, earlier.order_ref_id
-            row.processed_at = timezone.now()
-        elif fault is not None:
-            _answer(row, message, fault)
-        row.save()
-    _note(row)
-    return row
+        wanted = _wanted(row, message)
+        row.is_enhanced = wanted.is_enhanced
+        if wanted.is_behind and fault is None:
+            row.state = MessageState.WAITING
+    return _Read(row, message, fault)
 
 
-def _read(raw: bytes, peers: list[Hl7Peer]) -> tuple[Hl7Peer | None, Message | None, Fault | None]:
-    """Whose message it is, what it is, and why it is rejected."""
+def _wanted(row: Hl7Message, message: Message | None) -> Wanted:
+    return wanted_by(message, row.peer.acknowledgment_mode) if row.peer is not None else wanted_by(message)
+
+
+def _understand(raw: bytes, peers: list[Hl7Peer]) -> tuple[Hl7Peer | None, Message | None, Fault | None]:
     try:
         message = parse(raw, character_set=peers[0].character_set)
         peer = _sender(message, peers)
@@ -112,46 +186,133 @@ def _sender(message: Message, peers: list[Hl7Peer]) -> Hl7Peer | None:
     return max(meant, key=lambda peer: (peer.sending_application != "", peer.sending_facility != ""), default=None)
 
 
-def _earlier(row: Hl7Message) -> Hl7Message | None:
+def _find_earlier(rows: list[Hl7Message]) -> None:
     """The same message, if it came within thirty days and was not rejected, which may have had reasons of ours.
 
-    Another message under the same control ID is noted in `row`.
+    Another message under the same control ID is noted. Whoever keeps a message of the same sender and control ID
+    waits until the transaction ends.
     """
-    lock("hl7", row.sending_application, row.sending_facility, row.message_control_id)
+    named = [row for row in rows if row.message_control_id]
+    keys = sorted({"\x1f".join(["hl7", *_sender_and_id(row)]) for row in named})
+    if not keys:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key", [keys])
     there = Hl7Message.objects.filter(
-        Q(duplicate_of=None),
-        message_control_id=row.message_control_id,
+        duplicate_of=None,
+        direction=Direction.IN,
+        message_control_id__in=sorted({row.message_control_id for row in named}),
         received_at__gte=timezone.now() - SAME_WITHIN,
-        sending_application=row.sending_application,
-        sending_facility=row.sending_facility,
-        site_id=row.site_id,
-    ).order_by("-received_at")[:100]
-    found = list(there.defer("raw"))
-    row.reuses_control_id = any(bytes(each.content_sha256) != row.content_sha256 for each in found)
-    same = (each for each in found if bytes(each.content_sha256) == row.content_sha256)
-    return next((each for each in same if each.state != MessageState.REJECTED), None)
+        site_id__in={row.site_id for row in named},
+    ).order_by("-received_at")
+    found: list[Hl7Message] = list(there.defer("raw")[: 100 * len(keys)])
+    for row in named:
+        alike = [each for each in found if each.site_id == row.site_id and _sender_and_id(each) == _sender_and_id(row)]
+        row.reuses_control_id = any(bytes(each.content_sha256) != row.content_sha256 for each in alike)
+        same = (each for each in alike if bytes(each.content_sha256) == row.content_sha256)
+        earlier = next((each for each in same if each.state != MessageState.REJECTED), None)
+        if earlier is None:
+            found.insert(0, row)
+            continue
+        row.duplicate_of, row.state = earlier, MessageState.DUPLICATE
+        row.acknowledgment_code, row.acknowledgment = earlier.acknowledgment_code, bytes(earlier.acknowledgment)
+        row.patient_ref_id, row.order_ref_id = earlier.patient_ref_id, earlier.order_ref_id
+        row.processed_at = timezone.now()
 
 
-def process(pk: int) -> bytes:
-    """Do what a kept message asks for, unless that is done, and return the answer; one that failed is tried again.
+def _sender_and_id(row: Hl7Message) -> tuple[str, str, str]:
+    return row.sending_application, row.sending_facility, row.message_control_id
+
+
+def _insert(rows: list[Hl7Message]) -> None:
+    """First those that others of the same moment may point at."""
+    for wave in ([row for row in rows if row.duplicate_of is None], [row for row in rows if row.duplicate_of]):
+        for row in wave:
+            if row.duplicate_of is not None:
+                row.duplicate_of_id = row.duplicate_of.pk
+        if wave:
+            Hl7Message.objects.bulk_create(wave)
+
+
+def _leave_behind(read: list[_Read]) -> None:
+    """Ring for what is processed behind its sender's back. What came before, and failed, is tried again."""
+    behind = [each.row for each in read if each.row is not None and _wanted(each.row, each.message).is_behind]
+    again = {
+        row.duplicate_of.pk for row in behind if row.duplicate_of and row.duplicate_of.state == MessageState.FAILED
+    }
+    if again:
+        Hl7Message.objects.filter(pk__in=again, state=MessageState.FAILED).update(state=MessageState.WAITING)
+    if again or any(row.state == MessageState.WAITING for row in behind):
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {BELL}")
+
+
+def finish(kept: Kept) -> tuple[str, bytes]:
+    """Process what is left of a kept message, and return MSA-1 and the answer. Raises OperationalError."""
+    row, first = kept.row, kept.first
+    if row is None or first is None:
+        return "", b""
+    if not kept.is_open:
+        return row.acknowledgment_code, bytes(row.acknowledgment)
+    code, answer = process(first.pk, message=kept.message if first is row else None)
+    if first is not row:
+        done = Hl7Message.objects.values_list("patient_ref", "order_ref").get(pk=first.pk)
+        Hl7Message.objects.filter(pk=row.pk).update(
+            acknowledgment_code=code, acknowledgment=answer, patient_ref=done[0], order_ref=done[1]
+        )
+    return code, answer
+
+
+def finish_before(row: Hl7Message) -> None:
+    """Process what the peer of a message sent before it and does not wait for."""
+    before = Hl7Message.objects.filter(state=MessageState.WAITING, direction=Direction.IN, peer=row.peer, pk__lt=row.pk)
+    for pk in before.order_by("pk").values_list("pk", flat=True):
+        process(pk)
+
+
+def waiting(*, limit: int = 200) -> list[int]:
+    """Messages that were kept, whose senders know so and wait for nothing more: the oldest first."""
+    rows = Hl7Message.objects.filter(state=MessageState.WAITING, direction=Direction.IN)
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
+
+
+def left_over(*, before: timedelta, limit: int = 200) -> list[int]:
+    """Messages that were kept longer than `before` ago and never processed: whoever did so ended. The oldest first."""
+    rows = Hl7Message.objects.filter(
+        state=MessageState.RECEIVED, direction=Direction.IN, received_at__lt=timezone.now() - before
+    ).exclude(peer=None)
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
+
+
+def put_aside(pk: int) -> None:
+    """A message that brings down whoever processes it has failed, until a person looks at it."""
+    rows = Hl7Message.objects.filter(pk=pk, state__in=OPEN)
+    rows.update(state=MessageState.FAILED, error=faults.unexpected().text, processed_at=timezone.now())
+
+
+def process(pk: int, *, message: Message | None = None) -> tuple[str, bytes]:
+    """Do what a kept message asks for, unless that is done, and return MSA-1 and the answer; one that failed is tried
+    again. `message` is what it says, where that was read already.
 
     Who asks at the same time waits, and gets the same answer.
     """
     for attempt in range(ATTEMPTS):
         try:
             with transaction.atomic():
-                return _process(pk)
+                return _process(pk, message)
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", "") not in GAVE_WAY or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
 
-def _process(pk: int) -> bytes:
-    row = Hl7Message.objects.select_for_update(of=("self",)).select_related("peer__site", "site").get(pk=pk)
+def _process(pk: int, message: Message | None) -> tuple[str, bytes]:
+    rows = Hl7Message.objects.select_for_update(of=("self",)).select_related("peer__site")
+    row = (rows if message is None else rows.defer("raw")).get(pk=pk)
     if row.state not in OPEN or row.peer is None:
-        return bytes(row.acknowledgment)
-    message = parse(bytes(row.raw), character_set=row.peer.character_set)
+        return row.acknowledgment_code, bytes(row.acknowledgment)
+    if message is None:
+        message = parse(bytes(row.raw), character_set=row.peer.character_set)
     outcome = Outcome()
     fault: Fault | None = None
     row.attempts = min(row.attempts + 1, 32_000)
@@ -168,9 +329,9 @@ def _process(pk: int) -> bytes:
     row.patient_ref, row.order_ref = outcome.patient, outcome.order
     row.changed, row.note = outcome.changed, "\n".join(outcome.notes)
     _answer(row, message, fault, outcome)
-    row.save()
-    _note(row)
-    return bytes(row.acknowledgment)
+    row.save(update_fields=RESULT)
+    _note([row])
+    return row.acknowledgment_code, bytes(row.acknowledgment)
 
 
 def _answer(row: Hl7Message, message: Message | None, fault: Fault | None, outcome: Outcome | None = None) -> None:
@@ -181,29 +342,29 @@ def _answer(row: Hl7Message, message: Message | None, fault: Fault | None, outco
         and dispatch.is_order(message)
     )
     orders = outcome.orders if outcome else []
-    code, row.acknowledgment = acknowledge(message, fault=fault, orders=orders, responds=responds)
+    code, row.acknowledgment = acknowledge(
+        message, fault=fault, orders=orders, responds=responds, is_enhanced=row.is_enhanced
+    )
     row.acknowledgment_code = code
     row.error = fault.text if fault else ""
     row.processed_at = timezone.now()
     row.state = {
-        AcknowledgmentCode.ACCEPT: MessageState.PROCESSED,
-        AcknowledgmentCode.ERROR: MessageState.FAILED,
-        AcknowledgmentCode.REJECT: MessageState.REJECTED,
+        AcknowledgmentCode.ACCEPT.value: MessageState.PROCESSED,
+        AcknowledgmentCode.ERROR.value: MessageState.FAILED,
+        AcknowledgmentCode.REJECT.value: MessageState.REJECTED,
     }[code]
 
 
-def _note(row: Hl7Message) -> None:
-    """When the peer last sent, and last failed."""
-    if row.peer is None:
-        return
+def _note(rows: Iterable[Hl7Message]) -> None:
+    """When each peer last sent, and last failed."""
     now = timezone.now()
-    names = ["last_message_at"]
-    if row.state in {MessageState.FAILED, MessageState.REJECTED}:
-        names.append("last_failure_at")
-    for name in names:
-        last = getattr(row.peer, name)
-        if last is not None and last > now - NOTED_EVERY:
+    for peer, failed in {(row.peer, row.state in {MessageState.FAILED, MessageState.REJECTED}) for row in rows}:
+        if peer is None:
             continue
-        setattr(row.peer, name, now)
-        stale = Q(**{name: None}) | Q(**{f"{name}__lt": now - NOTED_EVERY})
-        Hl7Peer.objects.filter(stale, pk=row.peer.pk).update(**{name: now})
+        for name in ("last_message_at", "last_failure_at") if failed else ("last_message_at",):
+            last = getattr(peer, name)
+            if last is not None and last > now - NOTED_EVERY:
+                continue
+            setattr(peer, name, now)
+            stale = Q(**{name: None}) | Q(**{f"{name}__lt": now - NOTED_EVERY})
+            Hl7Peer.objects.filter(stale, pk=peer.pk).update(**{name: now})

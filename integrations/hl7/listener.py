@@ -1,17 +1,17 @@
-"""The HL7 daemon: thousands of connections on one event loop, the work itself in a few threads.
+"""A process of the HL7 daemon: thousands of connections on one event loop, the work itself in a few threads.
 
 A connection that is idle costs a socket and a few kilobytes. Messages of one connection are done one after the
-other, in order; while one is worked on nothing more is read from it.
+other, in order; while one is worked on nothing more is read from it. In enhanced mode, a sender that only wants to
+know that its message is kept goes on at once, and its messages are done behind it, in order (see backlog.py).
 """
 
 import asyncio
 import contextlib
-import errno
-import os
-import resource
 import signal
 import socket
+import ssl
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,42 +22,20 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 
 from integrations.hl7 import faults, inbox
 from integrations.hl7.acknowledgment import acknowledge
+from integrations.hl7.inbox import Kept
+from integrations.hl7.keeper import Keeper
 from integrations.hl7.mllp import BadFrame, Framer, TokenRequest, frame
 
 log = structlog.get_logger(__name__)
 
-BACKLOG = 1024
-BIND_SECONDS = 5.0
 BLOCK = 64 * 1024
 # Of all connections together: bytes of messages that are not complete.
 MOST_BUFFERED = 256 * 1024**2
 WRITE_SECONDS = 30.0
+HANDSHAKE_SECONDS = 10.0
 STOP_SECONDS = 30.0
 # So long an address that was let in is let in again without asking the database.
 REMEMBERED_SECONDS = 1.0
-
-
-class CannotListen(Exception):
-    """The port cannot be had; the text says what to do."""
-
-
-def listen(address: str, port: int) -> socket.socket:
-    """A socket that listens there. A port that is just being given up is waited for."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    until = time.monotonic() + BIND_SECONDS
-    while True:
-        try:
-            return socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=address == "::")
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and time.monotonic() < until:
-                time.sleep(0.2)
-                continue
-            why = {
-                errno.EADDRINUSE: "another program uses it: stop that one, or set SINAR_HL7_PORT",
-                errno.EACCES: "ports below 1024 need a right: set SINAR_HL7_PORT, or grant CAP_NET_BIND_SERVICE",
-                errno.EADDRNOTAVAIL: "this machine has no such address: set SINAR_BIND",
-            }.get(error.errno or 0, os.strerror(error.errno or 0))
-            raise CannotListen(f"Cannot listen on {address} port {port}: {why}.") from None
 
 
 @dataclass(eq=False)
@@ -72,14 +50,18 @@ class Connection:
     since: float = field(default_factory=time.monotonic)
     messages: int = 0
     is_working: bool = False
+    # Whether messages were kept whose processing it does not wait for.
+    left_behind: bool = False
 
 
 class Listener:
     """`run` serves until SIGTERM or SIGINT, and then finishes what is in hand."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, listeners: Sequence[socket.socket], secured: Sequence[socket.socket] = ()) -> None:
+        self._listeners = listeners
+        self._secured = secured
         self._options: dict[str, Any] = settings.HL7
+        self._keeper = Keeper()
         self._pool = ThreadPoolExecutor(self._options["WORKERS"], thread_name_prefix="hl7")
         # By itself, so that no flood of strangers keeps known senders waiting.
         self._gate = ThreadPoolExecutor(1, thread_name_prefix="hl7-gate")
@@ -88,9 +70,10 @@ class Listener:
         self._stopping = asyncio.Event()
 
     def run(self) -> None:
-        _raise_descriptor_limit()
         _keep_database_connections()
+        self._keeper.start()
         asyncio.run(self._serve())
+        self._keeper.stop()
         self._pool.shutdown()
         self._gate.shutdown(cancel_futures=True)
 
@@ -98,10 +81,15 @@ class Listener:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        server = await asyncio.start_server(self._connected, sock=self._listener, limit=BLOCK)
-        log.info("hl7_ready", port=self._listener.getsockname()[1])
+        context = tls_context(self._options) if self._secured else None
+        servers = [
+            await asyncio.start_server(self._connected, sock=each, limit=BLOCK, **_secure(context, each, self._secured))
+            for each in (*self._listeners, *self._secured)
+        ]
+        log.info("hl7_ready", ports=[each.getsockname()[1] for each in (*self._listeners, *self._secured)])
         await self._stopping.wait()
-        server.close()
+        for server in servers:
+            server.close()
         await self._finish()
 
     async def _finish(self) -> None:
@@ -113,7 +101,7 @@ class Listener:
         cut: set[Any] = set()
         if tasks:
             _done, cut = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        log.info("hl7_ended", cut=len(cut))
+        log.info("hl7_worker_ends", cut=len(cut))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername") or ("",)
@@ -185,12 +173,20 @@ class Listener:
         connection.is_working = True
         started = time.monotonic()
         try:
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._pool, _take_in, message, connection.address)
+            kept = await self._keeper.keep(message, connection.address)
             connection.messages += 1
-            if answer is None:
+            if kept is None:
                 raise ConnectionAbortedError("no longer admitted")
-            await self._write(connection, answer)
+            if kept.accept:
+                await self._write(connection, kept.accept)
+            if kept.wanted.is_behind:
+                connection.left_behind = True
+            else:
+                loop = asyncio.get_running_loop()
+                code, answer = await loop.run_in_executor(self._pool, _finish, kept, connection.left_behind)
+                connection.left_behind = False
+                if answer and kept.answers(code):
+                    await self._write(connection, answer)
         finally:
             connection.is_working = False
         seconds = round(time.monotonic() - started, 4)
@@ -232,9 +228,11 @@ class Listener:
             victim.task.cancel()
 
 
-def _take_in(message: bytes, address: str) -> bytes | None:
+def _finish(kept: Kept, after_others: bool) -> tuple[str, bytes]:
     close_old_connections()
-    return inbox.take_in(raw=message, address=address)
+    if after_others and kept.row is not None:
+        inbox.finish_before(kept.row)
+    return inbox.finish(kept)
 
 
 def _admits(address: str) -> bool:
@@ -258,8 +256,21 @@ def _keep_database_connections() -> None:
     }
 
 
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def tls_context(options: dict[str, Any]) -> ssl.SSLContext:
+    """How connections on the ports with TLS are secured: our certificate, and theirs, where a CA for them is named.
+
+    Raises OSError or ssl.SSLError for files that cannot be used.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(options["TLS_CERTIFICATE"])
+    if options["TLS_CA"]:
+        context.load_verify_locations(options["TLS_CA"])
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _secure(context: ssl.SSLContext | None, port: socket.socket, secured: Sequence[socket.socket]) -> dict[str, Any]:
+    if port not in secured:
+        return {}
+    return {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": HANDSHAKE_SECONDS}

@@ -113,28 +113,37 @@ def register(peer: Hl7Peer, pid: Segment, number: Identifier, outcome: Outcome) 
 
 
 def update(peer: Hl7Peer, pid: Segment, patient: Patient, outcome: Outcome) -> Patient:
-    """Bring a patient up to what a PID says. Its number stays, and so do other numbers that the PID leaves out."""
-    patient = hold_survivor(patient)
-    patient = Patient.objects.select_for_update(no_key=True, of=("self",)).select_related("site").get(pk=patient.pk)
-    own = Identifier(patient.patient_id, patient.issuer_of_patient_id)
+    """Bring a patient up to what a PID says. Its number stays, and so do other numbers that the PID leaves out.
+
+    Most messages about a patient are about a visit, and say nothing new of the person: those end here.
+    """
+    held = hold_survivor(patient)
+    said = values_of(pid)
+    numbers = [each for each in numbers_of(pid, peer) if (each.value, each.issuer) != _own(held)]
     known = [
-        {"kind": each.kind, "value": each.value, "issuer": each.issuer} for each in patient.identifiers.order_by("pk")
+        {"kind": each.kind, "value": each.value, "issuer": each.issuer} for each in held.identifiers.order_by("pk")
     ]
-    given = [_as_given(each) for each in numbers_of(pid, peer) if (each.value, each.issuer) != (own.value, own.issuer)]
     # A number that led here through a merge stands among the others already.
-    new = [each for each in given if each not in known and not _is_known(each, known)]
-    before = patient.version
-    patient = change_patient(
+    new = [given for each in numbers if (given := _as_given(each)) not in known and not _is_known(given, known)]
+    if not new and all(getattr(held, name) == value for name, value in said.items()):
+        return held
+    # Held against those who edit at the same moment, who then are told.
+    before = Patient.objects.select_for_update(no_key=True).values_list("version", flat=True).get(pk=held.pk)
+    changed = change_patient(
         who=peer,
-        patient=patient,
-        version=patient.version,
-        values=values_of(pid),
+        patient=held,
+        version=before,
+        values=said,
         identifiers=[*known, *new] if new else None,
         reason=_("The hospital system says so"),
     )
-    if patient.version != before:
-        outcome.did("changed", patient)
-    return patient
+    if changed.version != before:
+        outcome.did("changed", changed)
+    return changed
+
+
+def _own(patient: Patient) -> tuple[str, str]:
+    return patient.patient_id, patient.issuer_of_patient_id
 
 
 def values_of(pid: Segment) -> dict[str, str]:

@@ -1,8 +1,16 @@
 from integrations.models.message import AcknowledgmentCode, Direction, Hl7Message, MessageState
-from integrations.models.peer import CharacterSet, Hl7Peer, ReplyType, UnknownPatient, UnknownProcedure
+from integrations.models.peer import (
+    AcknowledgmentMode,
+    CharacterSet,
+    Hl7Peer,
+    ReplyType,
+    UnknownPatient,
+    UnknownProcedure,
+)
 
 __all__ = [
     "AcknowledgmentCode",
+    "AcknowledgmentMode",
     "CharacterSet",
     "Direction",
     "Hl7Message",

@@ -18,6 +18,7 @@ class Direction(models.TextChoices):
 
 class MessageState(models.TextChoices):
     RECEIVED = "received", _("Received")
+    WAITING = "waiting", _("Waiting")
     PROCESSED = "processed", _("Processed")
     FAILED = "failed", _("Failed")
     DUPLICATE = "duplicate", _("Came again")
@@ -56,6 +57,9 @@ class Hl7Message(models.Model):
     state = models.CharField(_("state"), max_length=9, choices=MessageState, default=MessageState.RECEIVED)
     acknowledgment_code = models.CharField(
         _("answer"), max_length=2, choices=AcknowledgmentCode, blank=True, default=""
+    )
+    is_enhanced = models.BooleanField(
+        _("enhanced mode"), default=False, help_text=_("The sender is told that it is kept before it is processed.")
     )
     acknowledgment = models.BinaryField(_("answer as sent"), default=bytes, editable=False)
     error = models.TextField(_("error"), blank=True, default="")

@@ -49,6 +49,11 @@ class ReplyType(models.TextChoices):
     ORDER_RESPONSE = "orr", _("Order response (ORR, ORG, ORI)")
 
 
+class AcknowledgmentMode(models.TextChoices):
+    MESSAGE = "message", _("As the message says (MSH-15, MSH-16)")
+    ORIGINAL = "original", _("Original mode, whatever the message says")
+
+
 class Hl7PeerQuerySet(models.QuerySet["Hl7Peer"]):
     def active(self) -> Self:
         return self.filter(is_active=True)
@@ -102,6 +107,13 @@ class Hl7Peer(models.Model):
     )
     reply_type = models.CharField(
         _("answers to orders"), max_length=8, choices=ReplyType, default=ReplyType.ACK, help_text=_("What it expects.")
+    )
+    acknowledgment_mode = models.CharField(
+        _("acknowledgment mode"),
+        max_length=8,
+        choices=AcknowledgmentMode,
+        default=AcknowledgmentMode.MESSAGE,
+        help_text=_("In enhanced mode it is told first that a message is kept (CA), then what became of it (AA, AE)."),
     )
     is_active = models.BooleanField(_("active"), default=True)
     last_message_at = models.DateTimeField(_("last message"), null=True, blank=True, editable=False)

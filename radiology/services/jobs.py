@@ -73,7 +73,8 @@ def enqueue(
     }
     if idempotency_key is None:
         return Job.objects.create(**values)
-    return Job.objects.get_or_create(idempotency_key=idempotency_key, defaults=values)[0]
+    Job.objects.bulk_create([Job(idempotency_key=idempotency_key, **values)], ignore_conflicts=True)
+    return Job.objects.get(idempotency_key=idempotency_key)
 
 
 def claim(*, now: datetime | None = None) -> Job | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
@@ -28,6 +28,9 @@ RECORDED = (
     "patient_comments",
     "is_temporary",
 )
+
+# Nobody types these, and to look at each costs a question to the database.
+NOT_TYPED = ("site", "merged_into")
 
 
 def derived_values(*, patient_name: str, patient_birth_date: str) -> dict[str, Any]:
@@ -62,10 +65,10 @@ def save_patient(
     """Write a new or edited patient with all that is derived from it; an edit raises `version`.
 
     What changed is kept as a version, with who did it and why; `also_changed` are changes beside the row
-    (identifiers: before and after). Raises ValidationError for values that do not fit, Conflict when somebody
-    else changed the patient since it was read, or merged it into another.
+    (identifiers: before and after). Raises ValidationError for values that do not fit or a number that is
+    somebody's, Conflict when somebody else changed the patient since it was read, or merged it into another.
     """
-    patient.full_clean()
+    patient.clean_fields(exclude=NOT_TYPED)
     for column, value in derived_values(
         patient_name=patient.patient_name, patient_birth_date=patient.patient_birth_date
     ).items():
@@ -83,10 +86,12 @@ def save_patient(
                 _("Somebody else changed this patient meanwhile: look at it again, then repeat your change.")
             )
         patient.version += 1
-    patient.save()
-    words = name_words(patient=patient.pk, patient_name=patient.patient_name)
-    patient.name_words.exclude(word__in=[each.word for each in words]).delete()
-    PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+    _write(patient)
+    if is_new or before["patient_name"] != patient.patient_name:
+        words = name_words(patient=patient.pk, patient_name=patient.patient_name)
+        if not is_new:
+            patient.name_words.exclude(word__in=[each.word for each in words]).delete()
+        PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
     changes = {
         name: [before.get(name), getattr(patient, name)]
         for name in RECORDED
@@ -103,7 +108,17 @@ def save_patient(
             patient_id=patient.pk,
             detail={"version": patient.version, "changed": sorted({*changes, *(also_changed or {})})},
         )
-    patient_saved.send(sender=Patient, patient=patient)
+    patient_saved.send(sender=Patient, patient=patient, is_new=is_new)
+
+
+def _write(patient: Patient) -> None:
+    """Insert or update the row. Whether it fits beside the others the database is asked only when it refuses."""
+    try:
+        with transaction.atomic():
+            patient.save()
+    except IntegrityError:
+        patient.validate_constraints()
+        raise
 
 
 def record_version(*, patient: Patient, changes: dict[str, list[Any]], who: Any, reason: str = "") -> None:

@@ -28,7 +28,8 @@ CSRF_TRUSTED_ORIGINS = env.list("SINAR_TRUSTED_ORIGINS", default=[])
 SINAR_BIND = env.str("SINAR_BIND", default="127.0.0.1")
 SINAR_HTTP_PORT = env.int("SINAR_HTTP_PORT", default=8000)
 SINAR_DICOM_PORTS = env.list("SINAR_DICOM_PORT", cast=int, default=[11112])
-SINAR_HL7_PORT = env.int("SINAR_HL7_PORT", default=2575)
+SINAR_HL7_PORTS = env.list("SINAR_HL7_PORT", cast=int, default=[2575])
+SINAR_HL7_TLS_PORTS = env.list("SINAR_HL7_TLS_PORT", cast=int, default=[])
 
 DIMSE = {
     "AE_TITLE": env.str("SINAR_AE_TITLE", default="MINIPACS"),
@@ -61,14 +62,19 @@ DIMSE = {
 }
 # HL7 v2 over MLLP.
 HL7 = {
-    # Messages that are worked on at once; each takes a database connection.
-    "WORKERS": env.int("SINAR_HL7_WORKERS", default=8),
+    "PROCESSES": env.int("SINAR_HL7_PROCESSES", default=2),
+    # Of one process: messages that are worked on at once. Each takes a database connection, and two more are needed.
+    "WORKERS": env.int("SINAR_HL7_WORKERS", default=4),
     "MAX_CONNECTIONS": env.int("SINAR_HL7_MAX_CONNECTIONS", default=4000),
     "LARGEST": env.int("SINAR_HL7_MAX_MESSAGE_SIZE", default=16 * 1024**2),
     # A message must be complete so many seconds after its first byte, and a connection send its first one; later
     # it may be silent for longer.
     "MESSAGE_SECONDS": env.float("SINAR_HL7_MESSAGE_SECONDS", default=60.0),
     "IDLE_SECONDS": env.float("SINAR_HL7_IDLE_SECONDS", default=3600.0),
+    # For SINAR_HL7_TLS_PORT: our certificate with its key (PEM), and who signs those of senders (PEM; empty: they
+    # need none).
+    "TLS_CERTIFICATE": env.str("SINAR_HL7_TLS_CERTIFICATE", default=""),
+    "TLS_CA": env.str("SINAR_HL7_TLS_CA", default=""),
 }
 # One object may not be larger than this many bytes, whichever door it comes through.
 SINAR_MAX_OBJECT_SIZE = env.int("SINAR_MAX_OBJECT_SIZE", default=4 * 1024**3)

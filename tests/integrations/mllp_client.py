@@ -53,6 +53,11 @@ class MllpClient:
         self.send(framed(message.encode() if isinstance(message, str) else message))
         return self.receive()
 
+    def ask_to_the_end(self, message: bytes | str) -> "Answer":
+        """What became of it: the last answer, also where the message asks to be told first that it is kept."""
+        answer = self.ask(message)
+        return self.receive() if answer.code == "CA" and answer.wants_more(message) else answer
+
     def is_closed(self, *, within: float = 10.0) -> bool:
         """Whether the server closes, having said nothing more, within so many seconds."""
         self.socket.settimeout(within)
@@ -78,6 +83,12 @@ class Answer:
     @property
     def code(self) -> str:
         return self.segment("MSA")[1]
+
+    @staticmethod
+    def wants_more(message: bytes | str) -> bool:
+        """Whether MSH-16 of the message asks to be told what becomes of it, whatever that is."""
+        text = message if isinstance(message, str) else message.decode("iso8859-1")
+        return text.replace("\n", "\r").split("\r")[0].split("|")[15:16] == ["AL"]
 
     @property
     def control_id(self) -> str:

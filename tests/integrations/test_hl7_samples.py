@@ -88,7 +88,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_orders_of_others_are_placed_and_scheduled(mllp: MllpClient, name: str) -> None:
-    answer = mllp.ask(sample(name))
+    answer = mllp.ask_to_the_end(sample(name))
     assert answer.code == "AA", answer.text
     order = Order.objects.get()
     procedure = order.requested_procedures.get()
@@ -123,7 +123,7 @@ REFUSED = [
     ("python-hl7-adt-a04", "AE", "PID^1^7"),  # born in 1013
     ("linuxforhealth-merge-as-a01", "AE", "PID^1^5"),  # says A01 of somebody without a name
     ("fhir-converter-adt-a04-v251", "AR", "MSH^1^11"),  # training
-    ("linuxforhealth-adt-a01", "AR", "MSH^1^11"),
+    ("linuxforhealth-adt-a01", "CR", "MSH^1^11"),  # asks for enhanced mode
     ("linuxforhealth-merge-without-id", "AR", "MSH^1^10"),
     ("python-hl7-oru-r01", "AR", "MSH^1^9^1^1"),  # results are not taken in
     ("hl7apy-rsp-k22-v27", "AR", "MSH^1^11"),
@@ -147,8 +147,8 @@ def test_all_of_them_over_one_connection_and_again_leave_the_same(mllp: MllpClie
 
     names = sorted(path.stem for path in DATA.glob("*.hl7"))
     assert len(names) >= 15
-    first = [mllp.ask(sample(name)).code for name in names]
+    first = [mllp.ask_to_the_end(sample(name)).code for name in names]
     before = state()
-    assert [mllp.ask(sample(name)).code for name in names] == first
+    assert [mllp.ask_to_the_end(sample(name)).code for name in names] == first
     assert state() == before
     assert Hl7Message.objects.count() == 2 * len(names)

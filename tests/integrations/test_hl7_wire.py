@@ -157,7 +157,7 @@ def test_a_real_sender_is_answered_while_hundreds_are_silent(peer: Hl7Peer, hl7_
 
 
 def test_over_the_limit_the_connection_that_was_silent_longest_goes(peer: Hl7Peer, start: Start) -> None:
-    daemon = start(hl7_daemon(SINAR_HL7_MAX_CONNECTIONS="5"))
+    daemon = start(hl7_daemon(SINAR_HL7_MAX_CONNECTIONS="5", SINAR_HL7_PROCESSES="1"))
     with MllpClient(daemon.port) as proven:
         assert proven.ask(update("N1")).code == "AA"
         others = [MllpClient(daemon.port) for _ in range(6)]

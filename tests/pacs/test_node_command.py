@@ -1,23 +1,17 @@
 """`manage.py node` and the associations that we ask for: C-ECHO with and without TLS."""
 
-import datetime
-import ipaddress
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.core.management import CommandError, call_command
 from pynetdicom import AE, evt
 
 from pacs.models import ApplicationEntity
+from tests.certificates import certificate
 from tests.daemons import free_port
 
 pytestmark = pytest.mark.django_db
@@ -93,31 +87,6 @@ def test_a_node_that_is_not_there_does_not_answer():
     node("add", "WS1", "127.0.0.1", free_port())
     with pytest.raises(CommandError, match="does not answer at"):
         node("echo", "WS1")
-
-
-def certificate(folder: Path) -> Path:
-    """A self-signed certificate of 127.0.0.1 with its key, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "node.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def test_a_node_with_tls_is_verified_and_shown_our_certificate(tmp_path, settings):

@@ -3,8 +3,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from pacs.dimse.server import CannotListen, Server, listen
 from pacs.dimse.services import compose
+from pacs.dimse.worker import STOP_SECONDS, Worker
+from radiology.daemon import CannotListen, Server, listen
 
 
 class Command(BaseCommand):
@@ -15,7 +16,11 @@ class Command(BaseCommand):
         # Before forking: a module that is missing or wrong is then seen at once, and its memory is shared.
         services = compose(settings.DIMSE["SERVICES"])
         try:
-            listeners = listen(settings.SINAR_BIND, settings.SINAR_DICOM_PORTS)
+            listeners = listen(settings.SINAR_BIND, settings.SINAR_DICOM_PORTS, setting="SINAR_DICOM_PORT")
         except CannotListen as error:
             raise CommandError(str(error)) from None
-        Server(listeners, services, workers=settings.DIMSE["WORKERS"]).run()
+
+        def work() -> None:
+            Worker(listeners, services).run()
+
+        Server("dimse", listeners, [work] * settings.DIMSE["WORKERS"], stop_seconds=STOP_SECONDS).run()

@@ -1,4 +1,4 @@
-"""The daemon's main process: binds the ports, keeps the workers alive, ends them gracefully.
+"""The main process of a daemon: binds the ports, keeps the workers alive, ends them gracefully.
 
 It has no threads and no database connection, so that forking is safe at any moment. The workers share
 the listening sockets by inheritance: a connection that waits to be accepted is lost with no worker.
@@ -16,9 +16,6 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from pacs.dimse.services import Service
-from pacs.dimse.worker import STOP_SECONDS, Worker
-
 log = structlog.get_logger(__name__)
 
 BACKLOG = 1024
@@ -33,12 +30,12 @@ class CannotListen(Exception):
     """A port cannot be had; the text says which and what to do."""
 
 
-def listen(address: str, ports: Sequence[int]) -> list[socket.socket]:
-    """Sockets that listen on the ports. A port that is just being given up is waited for."""
-    return [_listen(address, port) for port in ports]
+def listen(address: str, ports: Sequence[int], *, setting: str) -> list[socket.socket]:
+    """Sockets that listen on the ports, which `setting` names. A port that is just being given up is waited for."""
+    return [_listen(address, port, setting) for port in ports]
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def _listen(address: str, port: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     until = time.monotonic() + BIND_SECONDS
     while True:
@@ -49,21 +46,32 @@ def _listen(address: str, port: int) -> socket.socket:
                 time.sleep(0.2)
                 continue
             why = {
-                errno.EADDRINUSE: "another program uses it: stop that one, or set SINAR_DICOM_PORT",
-                errno.EACCES: "ports below 1024 need a right: set SINAR_DICOM_PORT, or grant CAP_NET_BIND_SERVICE",
+                errno.EADDRINUSE: f"another program uses it: stop that one, or set {setting}",
+                errno.EACCES: f"ports below 1024 need a right: set {setting}, or grant CAP_NET_BIND_SERVICE",
                 errno.EADDRNOTAVAIL: "this machine has no such address: set SINAR_BIND",
             }.get(error.errno or 0, os.strerror(error.errno or 0))
             raise CannotListen(f"Cannot listen on {address} port {port}: {why}.") from None
 
 
 class Server:
-    """`run` serves until SIGTERM or SIGINT."""
+    """`run` serves until SIGTERM or SIGINT: it keeps a process for each of `works`.
 
-    def __init__(self, listeners: Sequence[socket.socket], services: Sequence[Service], *, workers: int) -> None:
+    One that is asked to end has `stop_seconds` to finish what is in hand. `name` is the daemon's word in the log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        listeners: Sequence[socket.socket],
+        works: Sequence[Callable[[], None]],
+        *,
+        stop_seconds: float,
+    ) -> None:
+        self._name = name
         self._listeners = listeners
-        self._services = services
-        self._wanted = workers
-        self._workers: dict[int, float] = {}  # process id: when it began
+        self._works = works
+        self._stop_seconds = stop_seconds
+        self._workers: dict[int, tuple[int, float]] = {}  # process id: its place in `works`, when it began
         self._pause = 0.0
         self._next_start = 0.0
 
@@ -71,38 +79,39 @@ class Server:
         _raise_descriptor_limit()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         while True:
-            while len(self._workers) < self._wanted and time.monotonic() >= self._next_start:
-                self._start_worker()
+            while len(self._workers) < len(self._works) and time.monotonic() >= self._next_start:
+                taken = {place for place, _began in self._workers.values()}
+                self._start_worker(next(place for place in range(len(self._works)) if place not in taken))
             received = signal.sigtimedwait(SIGNALS, 0.5)
             if received is not None and received.si_signo != signal.SIGCHLD:
                 break
             self._collect()
         self._end()
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, place: int) -> None:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid:
-            self._workers[pid] = time.monotonic()
+            self._workers[pid] = place, time.monotonic()
             return
-        _run_child(lambda: Worker(self._listeners, self._services).run(), parent)
+        _run_child(self._name, self._works[place], parent)
 
     def _collect(self) -> None:
         for pid in _exited():
-            began = self._workers.pop(pid, None)
-            if began is None:
+            known = self._workers.pop(pid, None)
+            if known is None:
                 continue
-            lived = time.monotonic() - began
+            lived = time.monotonic() - known[1]
             self._pause = min(max(1.0, self._pause * 2), LONGEST_PAUSE) if lived < SHORT_LIFE else 0.0
             self._next_start = time.monotonic() + self._pause
-            log.error("dimse_worker_died", worker=pid, lived=round(lived, 1), pause=self._pause)
+            log.error(f"{self._name}_worker_died", worker=pid, lived=round(lived, 1), pause=self._pause)
 
     def _end(self) -> None:
         for listener in self._listeners:
             listener.close()
-        until = time.monotonic() + STOP_SECONDS + 5
+        until = time.monotonic() + self._stop_seconds + 5
         number = signal.SIGTERM
         while self._workers:
             for pid in self._workers:
@@ -112,10 +121,10 @@ class Server:
                 for pid in _exited():
                     self._workers.pop(pid, None)
             number, until = signal.SIGKILL, time.monotonic() + 2
-        log.info("dimse_ended")
+        log.info(f"{self._name}_ended")
 
 
-def _run_child(work: Callable[[], None], parent: int) -> None:
+def _run_child(name: str, work: Callable[[], None], parent: int) -> None:
     """Do `work` in this forked process and end it, never returning into the parent's code."""
     status = 1
     try:
@@ -126,7 +135,7 @@ def _run_child(work: Callable[[], None], parent: int) -> None:
             work()
             status = 0
     except BaseException as error:
-        log.exception("dimse_worker_failed", exc_info=error)
+        log.exception(f"{name}_worker_failed", exc_info=error)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

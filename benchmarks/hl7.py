@@ -1,0 +1,118 @@
+"""HL7 v2 over MLLP, as fast as it is answered: `python3 benchmarks/hl7.py --port 2575`.
+
+The address that this runs from must be a peer of the server; its messages register and order for real. Each
+connection sends a message, waits for its answer and sends the next. Prints messages answered a second, by kind.
+"""
+
+import argparse
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+NOW = f"{time.time_ns():x}"
+Kind = Callable[[int, int], bytes]
+
+
+def header(kind: str, number: int, connection: int, asked: str = "") -> str:
+    return f"MSH|^~\\&|BENCH|BENCH|SINAR|RAD|20260101120000||{kind}|{NOW}{connection:02}{number:06}|P|2.5.1{asked}"
+
+
+def patient(number: int, name: str = "SANTOSO^BUDI") -> str:
+    return f"PID|1||{NOW[-6:]}{number:07}^^^^MR||{name}||19{number % 90 + 10}0203|M|||JL. MELATI 1^^BANDUNG"
+
+
+def message(*segments: str) -> bytes:
+    return ("\r".join(segments) + "\r").encode()
+
+
+def kept(number: int, connection: int) -> bytes:
+    """Enhanced mode, answered when it is durable."""
+    return message(header("ADT^A08", number, connection, "|||AL|NE"), patient(connection), "PV1|1|I|ICU^1^2")
+
+
+def new(number: int, connection: int) -> bytes:
+    return message(header("ADT^A04", number, connection), patient(connection * 100_000 + number + 1000))
+
+
+def visit(number: int, connection: int) -> bytes:
+    """An update that says nothing new of the person: what a hospital sends most."""
+    return message(header("ADT^A08", number, connection), patient(connection), f"PV1|1|I|ICU^{number}^2")
+
+
+def renamed(number: int, connection: int) -> bytes:
+    return message(header("ADT^A08", number, connection), patient(connection, f"SANTOSO^BUDI{number}"))
+
+
+def order(number: int, connection: int) -> bytes:
+    placer = f"{NOW[-6:]}{connection:02}{number:06}"
+    return message(
+        header("ORM^O01", number, connection),
+        patient(connection),
+        "PV1|1|O|RAD^1^2",
+        f"ORC|NW|{placer}^HIS",
+        f"OBR|1|{placer}^HIS||CTHEAD^CT Head^L||||||||||||||||||||CT|||1^^^20300101083000^^R",
+    )
+
+
+def mixed(number: int, connection: int) -> bytes:
+    """Of ten messages six about visits, one new patient, one new name, two orders."""
+    return (visit, visit, order, visit, renamed, visit, visit, order, visit, new)[number % 10](number, connection)
+
+
+KINDS: dict[str, Kind] = {
+    "kept (CA)": kept,
+    "visit": visit,
+    "new patient": new,
+    "renamed": renamed,
+    "order": order,
+    "mixed": mixed,
+}
+
+
+def run(host: str, port: int, kind: Kind, connections: int, seconds: float) -> tuple[int, float]:
+    """How many were answered, and within how long."""
+    counts = [0] * connections
+    refused: list[bytes] = []
+    until = time.monotonic() + seconds
+
+    def send(connection: int) -> None:
+        with socket.create_connection((host, port), timeout=60) as peer:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while time.monotonic() < until:
+                peer.sendall(b"\x0b" + kind(counts[connection], connection) + b"\x1c\r")
+                answer = b""
+                while not answer.endswith(b"\x1c\r"):
+                    answer += peer.recv(65536) or b"closed\x1c\r"
+                if b"MSA|AA" not in answer and b"MSA|CA" not in answer:
+                    refused.append(answer)
+                    return
+                counts[connection] += 1
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=send, args=(each,)) for each in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if refused:
+        raise SystemExit(f"refused: {refused[0]!r}")
+    return sum(counts), time.monotonic() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=2575)
+    parser.add_argument("--connections", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
+    told = parser.parse_args()
+    run(told.host, told.port, visit, told.connections, 1)  # the patients of each connection
+    for name in told.kinds or KINDS:
+        count, took = run(told.host, told.port, KINDS[name], told.connections, told.seconds)
+        print(f"{name:12} {count / took:8.1f} a second")
+
+
+if __name__ == "__main__":
+    main()
