@@ -88,12 +88,16 @@ def _active_peers() -> list[Hl7Peer]:
 
 
 def take_in(*, raw: bytes, address: str) -> bytes | None:
-    """Keep a message, process it, and return the answer; None when that address may send nothing (any longer).
+    """Keep a message, process it, and return what became of it; None when that address may send nothing (any longer).
 
     Raises OperationalError when the database cannot keep it: then there is no honest answer.
     """
     (kept,) = keep([Arrival(raw, address)])
-    return None if kept is None else finish(kept)[1]
+    if kept is None:
+        return None
+    if kept.wanted.is_behind and kept.first is not None:
+        return process(kept.first.pk)[1]
+    return finish(kept)[1]
 
 
 def keep(arrivals: Sequence[Arrival]) -> list[Kept | None]:

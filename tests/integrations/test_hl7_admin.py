@@ -42,6 +42,7 @@ def form(**fields: str) -> dict[str, str]:
         "unknown_patient": "create",
         "unknown_procedure": "create",
         "reply_type": "ack",
+        "acknowledgment_mode": "message",
         **fields,
     }
 
