@@ -25,6 +25,7 @@ from pacs.services.held_cases import CONFLICTS, QUARANTINE
 from radiology.accounts import PageRequest, signed_in
 from radiology.models import Job, JobState, Order, Patient, PatientIdentifier, User
 from radiology.notices import say
+from radiology.services.links import is_linked, linked_patients
 from radiology.services.survivors import survivor_of
 from radiology.templatetags.sinar import moment_of
 
@@ -172,7 +173,7 @@ def patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """A patient: who it is, and what was acquired, newest first."""
     identifiers = Prefetch("identifiers", PatientIdentifier.objects.order_by("kind", "value"))
     visible = Patient.objects.visible_to(request.user).select_related("merged_into")
-    found = visible.filter(public_id=public_id).prefetch_related(identifiers).first()
+    found = visible.filter(public_id=public_id).annotate(is_linked=is_linked()).prefetch_related(identifiers).first()
     if found is None:
         return refusal(request, 404, _("This patient is not here, or not for you to see."))
     if found.merged_into is not None:
@@ -186,6 +187,7 @@ def patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "years": _by_year(page.studies),
         "several": len(page.studies) > 1,
         "orders": orders.order_by("-pk")[:ORDERS],
+        "linked": linked_patients(who=request.user, patient=found) if found.is_linked else [],
         "may_delete": request.user.may("studies.delete"),
         "keys": KEYS_OF_PATIENT,
     }

@@ -12,6 +12,7 @@ from integrations.models import Hl7Peer
 from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import Patient
 from radiology.services.accession import lock
+from radiology.services.links import link_patients, unlink_patients
 from radiology.services.merges import merge_patients
 from radiology.services.registration import change_patient
 from radiology.services.survivors import survivor_of
@@ -64,6 +65,31 @@ def change_number(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
         )
         outcome.patient = changed
         outcome.did("changed", changed)
+
+
+def link(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
+    """A24: the two PIDs are one person under two numbers; nothing is merged."""
+    one, other = (survivor_of(patients.find_or_register(peer, pid, outcome)[0]) for pid in _two(message, peer))
+    outcome.patient = one
+    if one.pk == other.pk:
+        outcome.note(_("The two are one patient already."))
+    elif link_patients(who=peer, one=one, other=other):
+        outcome.did("linked", one)
+        outcome.did("linked", other)
+    else:
+        outcome.note(_("The two were linked already."))
+
+
+def unlink(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
+    """A37: takes A24 back. What A40 merged stays merged."""
+    known = [patients.find(peer, patients.mrn_of(pid, peer)) for pid in _two(message, peer)]
+    found = [survivor_of(each) for each in known if each is not None]
+    outcome.patient = found[0] if found else None
+    if len({each.pk for each in found}) == 2 and unlink_patients(who=peer, one=found[0], other=found[1]):
+        outcome.did("unlinked", found[0])
+        outcome.did("unlinked", found[1])
+    else:
+        outcome.note(_("Nothing was changed: the two were not linked."))
 
 
 def nothing_to_change(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
@@ -132,6 +158,20 @@ def _pairs(message: Message) -> list[tuple[Segment, Segment]]:
     return found
 
 
+def _two(message: Message, peer: Hl7Peer) -> list[Segment]:
+    """The two PIDs of a link, whose numbers are held until the transaction ends."""
+    pids = list(message.all("PID"))
+    if len(pids) != 2:
+        raise InvalidValue(
+            _("A link names two patients: the message has %(count)d PID segments.") % {"count": len(pids)}, field="PID"
+        )
+    numbers = [patients.mrn_of(pid, peer) for pid in pids]
+    if numbers[0] == numbers[1]:
+        raise InvalidValue(_("A patient cannot be linked with itself."), field="PID-3")
+    _lock(peer, *(each.value for each in numbers))
+    return pids
+
+
 def _require(message: Message, name: str) -> Segment:
     found = message.first(name)
     if not found:
@@ -147,18 +187,23 @@ def _lock(peer: Hl7Peer, *numbers: str) -> None:
 
 Handler = Callable[[Message, Hl7Peer, Outcome], None]
 
-# About visits, beds, doctors and links, of which nothing is kept here. What could change something and is not
-# understood (A29 deletes a person, A32 takes an arrival back, A60 changes allergies) is not among them.
+# About beds, doctors and pending visits, of which nothing is kept here. What could change something and is not
+# understood (A29 deletes a person, A60 changes allergies) is not among them.
 WITHOUT_EFFECT = (
-    "A03", "A09", "A11", "A13", "A14", "A15", "A16", "A20", "A21", "A22", "A23", "A24", "A25", "A26", "A27", "A33",
-    "A37", "A38", "A50", "A51", "A52", "A53", "A54", "A55",
+    "A09", "A14", "A15", "A16", "A20", "A21", "A22", "A25", "A26", "A27", "A33", "A50", "A51", "A52", "A53", "A54",
+    "A55",
 )  # fmt: skip
 
 EVENTS: dict[str, Handler] = {
     **dict.fromkeys(WITHOUT_EFFECT, nothing_to_change),
     **dict.fromkeys(("A01", "A04", "A05", "A08", "A28", "A31"), create_or_update),
     **dict.fromkeys(("A18", "A34", "A40"), merge),
-    **dict.fromkeys(("A02", "A06", "A07", "A12", "A17"), visits.change_location),
+    **dict.fromkeys(("A02", "A06", "A07", "A12", "A13", "A17"), visits.change_location),
+    **dict.fromkeys(("A11", "A23", "A38"), visits.cancel),
+    "A03": visits.leave,
     "A10": visits.arrive,
+    "A24": link,
+    "A32": visits.take_arrival_back,
+    "A37": unlink,
     "A47": change_number,
 }

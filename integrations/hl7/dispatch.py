@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext as _
 
-from integrations.hl7 import adt, orders
+from integrations.hl7 import adt, appointments, orders
 from integrations.hl7.acknowledgment import ORDER_RESPONSES, Fault
 from integrations.hl7.adt import Handler
 from integrations.hl7.message import Message
@@ -13,6 +13,7 @@ PRODUCTION = {"", "P"}
 ANSWERS = {"ACK", "MCF"}
 HANDLERS: dict[tuple[str, str], Handler] = {
     **{("ADT", event): handler for event, handler in adt.EVENTS.items()},
+    **{("SIU", event): handler for event, handler in appointments.EVENTS.items()},
     ("ORM", "O01"): orders.process,
     ("OMG", "O19"): orders.process,
     ("OMI", "O23"): orders.process,

@@ -51,6 +51,10 @@ PLACES = {
     "scheduled_protocol_codes": "OBR-4",
     "scheduled_station_name": "IPC-7",
     "scheduled_station_ae_titles": "IPC-9",
+    "room": "AIL-3",
+    "device": "AIG-3",
+    "start": "SCH-11",
+    "duration": "AIS-7",
 }
 INTERNAL = "207"
 

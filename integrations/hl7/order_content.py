@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import values
-from integrations.hl7.message import MISSING, Message, Segment
+from integrations.hl7.message import MISSING, Message, Repetition, Segment
 from integrations.models import Hl7Peer, UnknownProcedure
 from radiology.dicom import clean
 from radiology.errors import InvalidValue, NotFound
@@ -191,15 +191,23 @@ def _start(group: _Group, peer: Hl7Peer) -> Any:
 def _request(group: _Group, ipc: Segment, peer: Hl7Peer) -> ProcedureRequest:
     obr = group.obr
     said = obr.value(44) if obr.text(44) or obr.text(44, 2) else obr.value(4)
-    code, text, scheme = clean(said.text(1)), clean(said.text(2)), clean(said.text(3))
-    if not code and not text:
-        raise InvalidValue(_("The order names no procedure."), field="OBR-4")
     common: dict[str, Any] = {
         "laterality": _side(obr),
         "comments": "\n".join(group.notes),
         "requested_procedure_id": clean(ipc.text(2) or obr.text(19)),
         "study_instance_uid": clean(ipc.text(3) or group.zds.text(1)),
     }
+    return procedure_of(said, peer, field="OBR-4", modality=clean(ipc.text(5) or obr.text(24)), **common)
+
+
+def procedure_of(said: Repetition, peer: Hl7Peer, *, field: str, modality: str, **common: Any) -> ProcedureRequest:
+    """A procedure that is named by a CE: the catalogue's entry, or as it is said.
+
+    Raises InvalidValue for one that says nothing, NotFound where those that are not in the catalogue are held.
+    """
+    code, text, scheme = clean(said.text(1)), clean(said.text(2)), clean(said.text(3))
+    if not code and not text:
+        raise InvalidValue(_("The order names no procedure."), field=field)
     entry = _entry(peer, code, scheme)
     if entry is not None:
         return ProcedureRequest(procedure=entry, **common)
@@ -207,13 +215,13 @@ def _request(group: _Group, ipc: Segment, peer: Hl7Peer) -> ProcedureRequest:
         raise NotFound(
             _("%(code)s is not in the procedure catalogue: enter it there, then process this message again.")
             % {"code": code or text},
-            field="OBR-4",
+            field=field,
         )
     return ProcedureRequest(
         code=code,
         scheme="" if scheme in OURS else scheme,
         description=text[:64] or code,
-        modality=clean(ipc.text(5) or obr.text(24)) or UNKNOWN_MODALITY,
+        modality=modality or UNKNOWN_MODALITY,
         **common,
     )
 

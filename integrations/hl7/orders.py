@@ -38,7 +38,7 @@ def process(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
                 % {"code": content.control or '""'},
                 field="ORC-1",
             )
-    patient, named = _patient(message, peer, outcome)
+    patient, named = patient_of(message, peer, outcome)
     outcome.patient = patient
     for content in contents:
         handler, reply = CONTROLS[content.control]
@@ -49,7 +49,7 @@ def process(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
         outcome.orders.append(OrderReply(reply, content.placer_order_number, order.filler_order_number or str(order)))
 
 
-def _patient(message: Message, peer: Hl7Peer, outcome: Outcome) -> tuple[Patient, Patient]:
+def patient_of(message: Message, peer: Hl7Peer, outcome: Outcome) -> tuple[Patient, Patient]:
     """Whose order it is, and whom the message names: another one where that was merged away.
 
     An order does not change who the patient is: a known number with another name and birth date is refused.
@@ -82,9 +82,9 @@ def _new(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Outcom
     """NW. Sent again, it places nothing; more procedures under the same accession number are added."""
     if not content.wanted:
         raise InvalidValue(_("The message has no %(name)s segment.") % {"name": "OBR"}, field="OBR")
-    key = _key(content, peer)
-    lock("order", peer.site_id, key)
-    found = _find(content, peer, patient)
+    key = key_of(content, peer)
+    lock_key(peer, key)
+    found = find(content, peer, patient)
     if found is None:
         return _place(content, key, peer, patient, outcome)
     order, is_same = found
@@ -105,7 +105,7 @@ def _new(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Outcom
 
 def _change(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Outcome) -> Order:
     """XO. Of an order that never came, it is the order."""
-    found = _find(content, peer, patient)
+    found = find(content, peer, patient)
     if found is None:
         return _new(content, peer, patient, outcome)
     order, _is_same = found
@@ -261,7 +261,7 @@ def _alert(content: OrderContent, patient: Patient, peer: Hl7Peer, outcome: Outc
 
 
 def _require(content: OrderContent, peer: Hl7Peer, patient: Patient) -> Order:
-    found = _find(content, peer, patient)
+    found = find(content, peer, patient)
     if found is None:
         raise NotFound(
             _("There is no order with the number %(number)s.")
@@ -271,13 +271,13 @@ def _require(content: OrderContent, peer: Hl7Peer, patient: Patient) -> Order:
     return found[0]
 
 
-def _find(content: OrderContent, peer: Hl7Peer, patient: Patient) -> tuple[Order, bool] | None:
+def find(content: OrderContent, peer: Hl7Peer, patient: Patient, *, field: str = "ORC-2") -> tuple[Order, bool] | None:
     """The order that is meant, and whether its own numbers say so rather than the accession number alone.
 
     Raises Conflict when it is another patient's, InvalidValue when it may be one of several.
     """
     orders = Order.objects.filter(site=peer.site_id)
-    ways: list[tuple[dict[str, str], bool]] = [({"client_key": _key(content, peer)}, True)]
+    ways: list[tuple[dict[str, str], bool]] = [({"client_key": key_of(content, peer)}, True)]
     if content.placer_order_number:
         ways.append(({"placer_order_number": content.placer_order_number, "patient_ref": str(patient.pk)}, True))
     if content.filler_order_number:
@@ -288,9 +288,9 @@ def _find(content: OrderContent, peer: Hl7Peer, patient: Patient) -> tuple[Order
     for way, is_same in ways:
         found = list(orders.filter(**way).select_related("site", "patient_ref").order_by("pk")[:2])
         if len(found) > 1:
-            raise InvalidValue(_("Several orders have this number: name the accession number."), field="ORC-2")
+            raise InvalidValue(_("Several orders have this number: name the accession number."), field=field)
         if found and found[0].patient_ref_id != patient.pk:
-            raise Conflict(_("The order with this number is another patient's."), field="ORC-2")
+            raise Conflict(_("The order with this number is another patient's."), field=field)
         if found:
             return found[0], is_same or found[0].placer_order_number == content.placer_order_number
     return None
@@ -315,7 +315,7 @@ def _living(order: Order) -> list[RequestedProcedure]:
     return list(order.requested_procedures.exclude(status__in=_CALLED_OFF).order_by("pk"))
 
 
-def _key(content: OrderContent, peer: Hl7Peer) -> str:
+def key_of(content: OrderContent, peer: Hl7Peer) -> str:
     """Under which the order is made once, however often and from how many sides it is sent."""
     number = "^".join(part for part in (content.placer_order_number, content.placer_namespace) if part)
     if not number:
@@ -324,10 +324,20 @@ def _key(content: OrderContent, peer: Hl7Peer) -> str:
         number = content.filler_order_number and f"filler {content.filler_order_number}"
     if not number:
         raise InvalidValue(_("The order has no number: ORC-2 is empty."), field="ORC-2")
+    return key_of_number(number, peer)
+
+
+def key_of_number(number: str, peer: Hl7Peer) -> str:
+    """The same, of what its system calls an order."""
     key = f"hl7 {peer.pk} {number}"
     if len(key) > LONGEST_KEY or not key.isprintable():
         key = f"hl7 {peer.pk} {hashlib.sha256(number.encode()).hexdigest()}"
     return key
+
+
+def lock_key(peer: Hl7Peer, key: str) -> None:
+    """Until the transaction ends, whoever places the same order waits."""
+    lock("order", peer.site_id, key)
 
 
 def _tell(order: Order, before: int, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from radiology.models.site import DEFAULT_SITE
 from radiology.models.text import KeyField
 
 # What a hospital's messages may do here, in the words of `Scope`.
-SCOPES = {Scope.STUDIES_READ, Scope.PATIENTS_WRITE, Scope.PATIENTS_MERGE, Scope.ORDERS_WRITE}
+SCOPES = {Scope.STUDIES_READ, Scope.PATIENTS_WRITE, Scope.PATIENTS_MERGE, Scope.ORDERS_WRITE, Scope.SCHEDULE_WRITE}
 
 
 class CharacterSet(models.TextChoices):

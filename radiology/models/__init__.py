@@ -18,6 +18,7 @@ from radiology.models.order import (
 from radiology.models.patient import IdentifierKind, Patient, PatientIdentifier, PatientNameWord, Viewer
 from radiology.models.patient_history import (
     PatientDuplicate,
+    PatientLink,
     PatientMerge,
     PatientMergeItem,
     PatientNumberCounter,
@@ -48,6 +49,7 @@ __all__ = [
     "Patient",
     "PatientDuplicate",
     "PatientIdentifier",
+    "PatientLink",
     "PatientMerge",
     "PatientMergeItem",
     "PatientNameWord",

@@ -136,6 +136,33 @@ class PatientDuplicate(models.Model):
         return self.one, self.other
 
 
+class PatientLink(models.Model):
+    """Two numbers of what another system takes for one person, without being merged (HL7 ADT^A24; IHE PIX).
+
+    Each stays a patient of its own, with its own studies; the page of each leads to the other. The rows stay with
+    those whom they name when one of them is merged.
+    """
+
+    site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"))
+    one = models.ForeignKey(
+        Patient, models.CASCADE, verbose_name=_("one patient"), related_name="links_after", db_index=False
+    )
+    other = models.ForeignKey(Patient, models.CASCADE, verbose_name=_("other patient"), related_name="links_before")
+    agent = models.CharField(_("by"), max_length=200, blank=True, default="")
+    created_at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("link of patients")
+        verbose_name_plural = _("links of patients")
+        constraints = [
+            models.UniqueConstraint(fields=["one", "other"], name="patient_link"),
+            models.CheckConstraint(condition=Q(one__lt=F("other")), name="patient_link_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.one_id} = {self.other_id}"
+
+
 class PatientNumberCounter(models.Model):
     """The last number that a site gave to a patient, one counter for each pattern."""
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from radiology.models import AuditEvent, Patient, PatientMerge, PatientVersion, Site
+from radiology.services.links import linked_patients
 from tests.daemons import Daemon
 from tests.factories import let_it_be_noon, make_order, make_patient, make_requested_procedure, make_site, make_step
 from tests.integrations.mllp_client import MllpClient, last_message, message, pid
@@ -290,3 +291,76 @@ def test_ten_times_out_of_order_gives_one_patient_and_a_reason_for_each_refusal(
             assert mllp.ask(each).code == "AA"
     assert Patient.objects.current().get().patient_id == "N1"
     assert Hl7Message.objects.filter(state=MessageState.DUPLICATE).count() == 36
+
+
+def test_who_left_lies_nowhere_until_the_discharge_is_cancelled(mllp: MllpClient) -> None:
+    mllp.ask(message("ADT^A04", pid()))
+    waiting = make_order(by_number("001234"), procedures=1, current_patient_location="ICU")
+    assert mllp.ask(message("ADT^A03", pid(), "PV1|1|I|ICU")).code == "AA"
+    waiting.refresh_from_db()
+    assert waiting.current_patient_location == ""
+    assert mllp.ask(message("ADT^A13", pid(), "PV1|1|I|ICU^3")).code == "AA"
+    waiting.refresh_from_db()
+    assert waiting.current_patient_location == "ICU 3"
+
+
+@pytest.mark.parametrize("event", ["A11", "A23", "A38"])
+def test_a_visit_that_is_cancelled_leaves_its_orders_without_place_and_number(mllp: MllpClient, event: str) -> None:
+    mllp.ask(message("ADT^A01", pid()))
+    its, other = (
+        make_order(by_number("001234"), procedures=1, current_patient_location="ICU", admission_id=number)
+        for number in ("V1", "V2")
+    )
+    assert mllp.ask(message(f"ADT^{event}", pid(), "PV1|1|I|ICU" + "|" * 16 + "V1")).code == "AA"
+    for order in (its, other):
+        order.refresh_from_db()
+    assert (its.current_patient_location, its.admission_id, its.status) == ("", "", "active")
+    assert (other.current_patient_location, other.admission_id) == ("ICU", "V2")
+    assert [each["id"] for each in last_message().changed] == [its.pk]
+    assert mllp.ask(message(f"ADT^{event}", pid(), "PV1|1|I|ICU" + "|" * 16 + "V1")).code == "AA"
+    assert "Nothing was changed" in last_message().note
+    assert mllp.ask(message(f"ADT^{event}", pid("NOBODY"))).code == "AA"
+    assert not Patient.objects.filter(patient_id="NOBODY").exists()
+
+
+def test_an_arrival_is_taken_back(mllp: MllpClient) -> None:
+    let_it_be_noon()
+    mllp.ask(message("ADT^A04", pid()))
+    order = make_order(by_number("001234"))
+    step = make_step(make_requested_procedure(order), scheduled_start=timezone.now() + timedelta(hours=1))
+    for event, status in (("A10", "ARRIVED"), ("A32", "SCHEDULED"), ("A32", "SCHEDULED")):
+        assert mllp.ask(message(f"ADT^{event}", pid())).code == "AA"
+        step.refresh_from_db()
+        assert step.status == status
+    assert "Nothing was changed" in last_message().note
+
+
+def test_two_numbers_are_linked_and_unlinked_without_being_merged(mllp: MllpClient) -> None:
+    both = (pid("A1", "WIBOWO^BUDI"), "PV1|1|O", pid("B1", "WIBOWO^BUDI"))
+    for note in ("", "The two were linked already."):
+        assert mllp.ask(message("ADT^A24", *both)).code == "AA"
+        assert last_message().note == note
+    one, other = by_number("A1"), by_number("B1")
+    assert linked_patients(who=Hl7Peer.objects.get(), patient=one) == [other]
+    assert linked_patients(who=Hl7Peer.objects.get(), patient=other) == [one]
+    assert not PatientMerge.objects.exists()
+    assert AuditEvent.objects.filter(event="patient.linked", agent="SIMRS").count() == 2
+    # Whoever was merged is found where it went.
+    assert mllp.ask(message("ADT^A40", pid("C1", "WIBOWO^BUDI"), "MRG|B1")).code == "AA"
+    assert linked_patients(who=Hl7Peer.objects.get(), patient=one) == [by_number("C1")]
+    for _ in range(2):
+        assert mllp.ask(message("ADT^A37", pid("A1"), pid("D1"))).code == "AA"
+        assert "Nothing was changed" in last_message().note
+    assert mllp.ask(message("ADT^A24", pid("D1", "X^Y"), pid("A1"))).code == "AA"
+    assert mllp.ask(message("ADT^A37", pid("A1"), pid("D1"))).code == "AA"
+    assert last_message().note == "" and len(last_message().changed) == 2
+
+
+@pytest.mark.parametrize(
+    ("segments", "location"),
+    [((pid("A1"),), "PID^1"), ((pid("A1"), pid("A1")), "PID^1^3"), ((pid("A1"), "PV1|1"), "PID^1")],
+)
+def test_a_link_names_two(mllp: MllpClient, segments: tuple[str, ...], location: str) -> None:
+    answer = mllp.ask(message("ADT^A24", *segments))
+    assert (answer.code, answer.location) == ("AE", location)
+    assert not Patient.objects.exists()

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from radiology.models import Order, OrderStatus, RequestedProcedure, User
+from radiology.models import Order, OrderStatus, PatientLink, RequestedProcedure, User
 from tests.factories import make_patient, make_site, make_study, make_user
 
 pytestmark = pytest.mark.django_db
@@ -142,3 +142,14 @@ def test_a_patient_of_another_site_is_not_there(signed_in: Client) -> None:
     response = signed_in.get(f"/patients/{patient.public_id}")
     assert response.status_code == 404
     assert "ORANG" not in text(response)
+
+
+def test_whom_another_system_takes_for_the_same_person_is_one_click_away(signed_in: Client, user: User) -> None:
+    patient, other = make_patient("77", "SITI^AMINAH"), make_patient("88", "AMINAH^SITI")
+    PatientLink.objects.create(site=patient.site, one=patient, other=other)
+    for one, counterpart in ((patient, other), (other, patient)):
+        page = text(signed_in.get(f"/patients/{one.public_id}"))
+        assert "Linked with" in page and f'href="/patients/{counterpart.public_id}"' in page
+    elsewhere = make_patient("99", "ELSE^WHERE", site=make_site("OTHER"))
+    PatientLink.objects.create(site=patient.site, one=patient, other=elsewhere)
+    assert "ELSE" not in text(signed_in.get(f"/patients/{patient.public_id}"))
