@@ -18,7 +18,7 @@ from integrations.hl7 import dispatch, faults
 from integrations.hl7.acknowledgment import Fault, acknowledge
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outcome import Outcome
-from integrations.models import AcknowledgmentCode, Hl7Message, Hl7Peer, MessageState, ReplyType
+from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
 from radiology.errors import CannotUnderstand, RadiologyError
 from radiology.services.accession import lock
 
@@ -120,6 +120,7 @@ def _earlier(row: Hl7Message) -> Hl7Message | None:
     lock("hl7", row.sending_application, row.sending_facility, row.message_control_id)
     there = Hl7Message.objects.filter(
         Q(duplicate_of=None),
+        direction=Direction.IN,
         message_control_id=row.message_control_id,
         received_at__gte=timezone.now() - SAME_WITHIN,
         sending_application=row.sending_application,

@@ -1,5 +1,6 @@
 """Writing patients: whoever changes a name or birth date changes what is derived from it too."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -8,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from radiology.dicom import PersonName, clean, parse_da
 from radiology.errors import Conflict
-from radiology.models import AuditAction, Patient, PatientNameWord, PatientVersion, User
+from radiology.models import AuditAction, Patient, PatientIdentifier, PatientNameWord, PatientVersion, User
 from radiology.phonetics import sound_key
 from radiology.services import audit
 from radiology.signals import patient_saved
@@ -58,12 +59,14 @@ def save_patient(
     reason: str = "",
     address: str | None = None,
     also_changed: dict[str, list[Any]] | None = None,
+    identifiers: Sequence[PatientIdentifier] = (),
 ) -> None:
     """Write a new or edited patient with all that is derived from it; an edit raises `version`.
 
     What changed is kept as a version, with who did it and why; `also_changed` are changes beside the row
-    (identifiers: before and after). Raises ValidationError for values that do not fit, Conflict when somebody
-    else changed the patient since it was read, or merged it into another.
+    (identifiers: before and after), `identifiers` the other numbers that a new patient gets. Raises
+    ValidationError for values that do not fit, Conflict when somebody else changed the patient since it was read,
+    or merged it into another.
     """
     patient.full_clean()
     for column, value in derived_values(
@@ -87,12 +90,16 @@ def save_patient(
     words = name_words(patient=patient.pk, patient_name=patient.patient_name)
     patient.name_words.exclude(word__in=[each.word for each in words]).delete()
     PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+    for each in identifiers:
+        each.patient_ref = patient
+    PatientIdentifier.objects.bulk_create(identifiers)
     changes = {
         name: [before.get(name), getattr(patient, name)]
         for name in RECORDED
         if (before.get(name) or "") != (getattr(patient, name) or "")
     }
-    record_version(patient=patient, changes={**changes, **(also_changed or {})}, who=who, reason=reason)
+    changes.update(also_changed or {})
+    record_version(patient=patient, changes=changes, who=who, reason=reason)
     if who is not None:
         audit.record(
             event="patient.registered" if is_new else "patient.changed",
@@ -101,9 +108,9 @@ def save_patient(
             address=address,
             site_id=patient.site_id,
             patient_id=patient.pk,
-            detail={"version": patient.version, "changed": sorted({*changes, *(also_changed or {})})},
+            detail={"version": patient.version, "changed": sorted(changes)},
         )
-    patient_saved.send(sender=Patient, patient=patient)
+    patient_saved.send(sender=Patient, patient=patient, is_new=is_new, changes=changes, who=who)
 
 
 def record_version(*, patient: Patient, changes: dict[str, list[Any]], who: Any, reason: str = "") -> None:

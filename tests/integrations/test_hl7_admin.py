@@ -42,6 +42,22 @@ def form(**fields: str) -> dict[str, str]:
         "unknown_patient": "create",
         "unknown_procedure": "create",
         "reply_type": "ack",
+        **destination(),
+        **fields,
+    }
+
+
+def destination(**fields: str) -> dict[str, str]:
+    """The part of the form about what is sent."""
+    return {
+        "destination_host": "",
+        "destination_port": "2575",
+        "sent_version": "2.5.1",
+        "sent_character_set": "UNICODE UTF-8",
+        "order_message": "ORM^O01",
+        "filler_order": "SN",
+        "patient_events": "A28 A31",
+        "expected_answer": "original",
         **fields,
     }
 
