@@ -98,7 +98,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With the length of each queue, counted by its own index and no further than anybody cares."""
-        mine = Hl7Message.objects.queued().filter(peer=OuterRef("pk")).order_by()
+        mine = Hl7Message.objects.queued().filter(peer=OuterRef(OuterRef("pk"))).order_by()
         first = Hl7Message.objects.filter(pk__in=mine.values("pk")[:COUNTED]).order_by().values("peer")
         count = first.annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(queue=Coalesce(Subquery(count, IntegerField()), 0))

@@ -1,7 +1,5 @@
 """Where a peer receives HL7 v2 messages, which ones, and how it wants them written."""
 
-from datetime import datetime
-
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -130,10 +128,6 @@ class Hl7Destination(models.Model):
     @property
     def receives(self) -> bool:
         return bool(self.destination_host)
-
-    def is_given_time(self, now: datetime) -> bool:
-        """Whether it could not be reached, and is not to be tried yet."""
-        return self.next_try_at is not None and self.next_try_at > now
 
     def clean_destination(self) -> None:
         """Raises ValidationError for what no version of HL7 has, and for events that have nowhere to go."""

@@ -40,13 +40,14 @@ def field(message: hl7.Message, name: str, number: int) -> str:
 
 
 class Receiver:
-    """Listens as a context. `messages` are what came, in order; `answers` may be changed while it runs."""
+    """Listens as a context, once. `messages` are what came, in order; `answers` may be changed while it runs."""
 
     def __init__(self, answers: Answers | None = None, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.port = port or free_port()
         self.answers: Answers = answers or (lambda message: [ack(message)])
         self.messages: list[hl7.Message] = []
         self.connections = 0
+        self.closes = False  # after each answer
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -107,6 +108,8 @@ class Receiver:
             for answer in answers:
                 writer.writeblock(answer.encode())
             await writer.drain()
+            if self.closes:
+                return
 
 
 def receiving(receiver: Receiver, name: str = "SIMRS", **fields: Any) -> Hl7Peer:

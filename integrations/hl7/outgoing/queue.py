@@ -45,6 +45,7 @@ NOTED_EVERY = timedelta(seconds=5)
 MOST_ATTEMPTS = 32_000
 
 
+@transaction.atomic
 def put(
     peer: Hl7Peer, written: Written, *, patient: Patient, also: Sequence[Patient] = (), order: Order | None = None
 ) -> Hl7Message:
@@ -71,6 +72,7 @@ def put(
     return row
 
 
+@transaction.atomic
 def wake(peer: Hl7Peer) -> None:
     """Make sure that a job which has not begun waits for the peer's queue, at the latest when it may be tried.
 
@@ -80,13 +82,14 @@ def wake(peer: Hl7Peer) -> None:
     job = _pending(peer).select_for_update(skip_locked=True).first()
     if job is None:
         _enqueue(peer, now)
-    elif job.next_attempt_at > now and not peer.is_given_time(now):
+    elif job.next_attempt_at > now and not Hl7Peer.objects.filter(pk=peer.pk, next_try_at__gt=now).exists():
         Job.objects.filter(pk=job.pk).update(next_attempt_at=now)
     else:
         return
     ring()
 
 
+@transaction.atomic
 def send_again(rows: Sequence[Hl7Message]) -> int:
     """Put messages back that were given up, or let those that wait for another try go now; how many."""
     keys = [each.pk for each in rows]
@@ -108,12 +111,12 @@ def give_up(rows: Sequence[Hl7Message]) -> int:
     )
 
 
+@transaction.atomic
 def try_now(peer: Hl7Peer) -> None:
     """Forget that the peer could not be reached: somebody changed where it is, or says that it is back."""
     Hl7Peer.objects.filter(pk=peer.pk).update(
         unreachable_since=None, next_try_at=None, failures=0, destination_error=""
     )
-    peer.next_try_at = None
     wake(peer)
 
 
@@ -131,7 +134,7 @@ def send_waiting(job: Job) -> None:
     peer = Hl7Peer.objects.receiving().select_related("site").filter(pk=job.arguments["peer"]).first()
     if peer is None:
         return
-    if peer.next_try_at is not None and peer.is_given_time(timezone.now()):
+    if peer.next_try_at is not None and peer.next_try_at > timezone.now():
         raise jobs.Postponed(peer.next_try_at, peer.destination_error)
     due_at = _Turn(peer, job).take()
     # Not this job: another one may wait behind it that has something to send now.
