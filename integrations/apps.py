@@ -7,4 +7,4 @@ class IntegrationsConfig(AppConfig):
     verbose_name = _("Interfaces")
 
     def ready(self) -> None:
-        from integrations import configuration, movers  # noqa: F401  (registers them)
+        from integrations import configuration, movers, receivers  # noqa: F401  (registers them)

@@ -1,8 +1,27 @@
-"""What this app adds to the configuration file: the systems that send HL7."""
+"""What this app adds to the configuration file: the systems that send and receive HL7."""
 
 from integrations.models import Hl7Peer
 from radiology.services.configuration import Section, register
 
+DESTINATION = (
+    "destination_host",
+    "destination_port",
+    "destination_tls",
+    "sends_orders",
+    "sends_order_status",
+    "sends_patients",
+    "sends_echoes",
+    "sent_version",
+    "order_message",
+    "filler_order",
+    "patient_events",
+    "sent_application",
+    "sent_facility",
+    "receiving_application",
+    "receiving_facility",
+    "sent_character_set",
+    "expected_answer",
+)
 PEERS = Section(
     "hl7_peers",
     Hl7Peer,
@@ -19,6 +38,7 @@ PEERS = Section(
         "reply_type",
         "acknowledgment_mode",
         "is_active",
+        *DESTINATION,
     ),
 )
 

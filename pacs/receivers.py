@@ -14,7 +14,7 @@ from radiology.signals import accession_number_chosen, patient_saved
 @receiver(patient_saved)
 def send_new_name_with_objects(patient: Patient, is_new: bool, **_: Any) -> None:
     """What was acquired under the old name leaves under the new one, and open lists show it."""
-    if not is_new and Study.objects.filter(patient_ref=patient).exists():
+    if not is_new:
         lay_patient_over(patient)
 
 

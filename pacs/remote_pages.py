@@ -20,12 +20,12 @@ from pacs.pages import refusal
 from pacs.services import transfers
 from pacs.services.remote import RETURNED, RemoteCriteria, RemoteStudy, keys_of, study_of
 from pacs.services.search_words import Meaning, understand
-from pacs.transfer_pages import ring
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import InvalidValue, RadiologyError, Unreachable, outcome_of
 from radiology.models import AuditAction
 from radiology.notices import say
 from radiology.services import audit
+from radiology.tasks import ring
 
 # A page waits so long for another archive, and shows so many of its answers.
 SECONDS = 15.0

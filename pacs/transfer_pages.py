@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 from urllib.parse import urlencode
 
-import structlog
 from django.contrib.messages import ERROR
 from django.db import transaction
 from django.http import HttpResponse, HttpResponseNotModified
@@ -25,9 +24,7 @@ from radiology.accounts import PageRequest, signed_in
 from radiology.errors import InvalidValue, RadiologyError, outcome_of
 from radiology.notices import say
 from radiology.services import audit
-from radiology.tasks import run_due_jobs
-
-log = structlog.get_logger(__name__)
+from radiology.tasks import ring
 
 KEYS = [
     ("j", gettext_lazy("Next transfer")),
@@ -167,18 +164,6 @@ def send(request: PageRequest) -> HttpResponse:
     said = ngettext("%(count)d study is being sent.", "%(count)d studies are being sent.", len(begun))
     say(request, said % {"count": len(begun)})
     return redirect("transfers")
-
-
-def ring() -> None:
-    """Wake a worker for what was asked for; when the broker is away, the clock finds it within seconds."""
-
-    def wake() -> None:
-        try:
-            run_due_jobs.apply_async(retry=False)
-        except Exception as error:  # whatever the broker's client raises
-            log.warning("nobody woken for a job", kind=type(error).__name__)
-
-    transaction.on_commit(wake)
 
 
 def _back_with(request: PageRequest, error: RadiologyError) -> HttpResponse:

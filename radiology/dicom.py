@@ -189,7 +189,11 @@ def transliterate(text: str, specific_character_set: str) -> str:
 
     `?` where there is none. No delimiter of values, components or groups comes of a character that was none.
     """
-    codec = encodings(specific_character_set)[0] if specific_character_set else "ascii"
+    return spell(text, encodings(specific_character_set)[0] if specific_character_set else "ascii")
+
+
+def spell(text: str, codec: str) -> str:
+    """The same for one of Python's codecs."""
     result = []
     for character in text:
         try:

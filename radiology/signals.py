@@ -6,7 +6,8 @@ changes nothing here. What must change together is told within the transaction, 
 
 from django.dispatch import Signal
 
-# A patient's row was written. Sent within the transaction. Keywords: patient, is_new.
+# A patient's row was written. Sent within the transaction. Keywords: patient, is_new, changes (by field: before and
+# after), who.
 patient_saved = Signal()
 
 # An order with its procedures was placed. Sent within the transaction. Keywords: order, procedures, who.
@@ -18,7 +19,7 @@ accession_number_chosen = Signal()
 # Keywords: order, procedures (those concerned), changes (by field: before and after), who; reason of a move.
 order_changed = Signal()
 # One patient was merged into another; what the movers know has moved. Sent within the transaction.
-# Keywords: merge (PatientMerge), survivor (Patient), merged (Patient).
+# Keywords: merge (PatientMerge), survivor (Patient), merged (Patient), who.
 patient_merged = Signal()
 
 # A merge was taken back; what it had moved is the merged patient's again. Sent within the transaction.

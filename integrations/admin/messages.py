@@ -1,5 +1,6 @@
-"""Every HL7 message: what it said, what was answered, what it changed; and doing again what failed."""
+"""Every HL7 message, in and out: what it said, what was answered, what it changed; and doing again what failed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,7 +16,8 @@ from unfold.decorators import display
 
 from integrations.hl7 import dispatch, inbox
 from integrations.hl7.character_sets import decode
-from integrations.models import Hl7Message, MessageState
+from integrations.hl7.outgoing import queue
+from integrations.models import Direction, Hl7Message, MessageState
 from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
 
 SHOWN = 20_000
@@ -47,6 +49,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
     site_path = "site"
     list_display = [
         "received_at",
+        "shown_direction",
         "shown_state",
         "kind",
         "message_control_id",
@@ -59,7 +62,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
     list_select_related = ["peer"]
     search_fields = ["=message_control_id", "=public_id"]
     search_help_text = _("Control ID (MSH-10), in full")
-    actions = ["process_again"]
+    actions = ["process_again", "send_again", "give_up"]
     fieldsets = (
         (
             None,
@@ -78,7 +81,10 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
             },
         ),
         (_("Message"), {"fields": ("shown_raw", "size")}),
-        (_("Answer"), {"fields": ("acknowledgment_code", "shown_acknowledgment", "processed_at", "attempts")}),
+        (
+            _("Answer"),
+            {"fields": ("acknowledgment_code", "shown_acknowledgment", "processed_at", "attempts", "due_at")},
+        ),
         (
             _("From"),
             {
@@ -115,10 +121,17 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
             MessageState.DUPLICATE: "info",
             MessageState.FAILED: "danger",
             MessageState.REJECTED: "warning",
+            MessageState.WAITING: "info",
+            MessageState.DEAD: "danger",
         },
     )
     def shown_state(self, row: Hl7Message) -> tuple[str, str]:
-        return row.state, row.get_state_display()
+        is_sent = row.direction == Direction.OUT and row.state == MessageState.PROCESSED
+        return row.state, str(_("Sent")) if is_sent else row.get_state_display()
+
+    @admin.display(description=_("direction"))
+    def shown_direction(self, row: Hl7Message) -> str:
+        return f"{'→' if row.direction == Direction.OUT else '←'} {row.get_direction_display()}"
 
     @admin.display(description=_("type"))
     def kind(self, row: Hl7Message) -> str:
@@ -130,6 +143,8 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
 
     @admin.display(description=_("message"))
     def shown_raw(self, row: Hl7Message) -> SafeString:
+        if row.direction == Direction.OUT:
+            return _as_segments(bytes(row.raw), row.peer.sent_character_set if row.peer else "")
         return _as_segments(bytes(row.raw), row.peer.character_set if row.peer else "")
 
     @admin.display(description=_("answer as sent"))
@@ -143,7 +158,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
     @admin.action(description=_("Process again: messages that failed"), permissions=["again"])
     def process_again(self, request: HttpRequest, queryset: QuerySet[Hl7Message]) -> None:
         """In the order in which they came; each by itself."""
-        open_ones = queryset.filter(state__in=inbox.OPEN).exclude(peer=None).order_by("id")
+        open_ones = queryset.filter(direction=Direction.IN, state__in=inbox.OPEN).exclude(peer=None).order_by("id")
         rows = list(open_ones.only("pk", "site", "peer")[:MOST_AGAIN])
         for row in rows:
             inbox.process(row.pk)
@@ -158,6 +173,28 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
         if failed:
             told = ngettext("%(count)d message failed again.", "%(count)d messages failed again.", failed)
             self.message_user(request, told % {"count": failed}, messages.ERROR)
+
+    @admin.action(
+        description=_("Send again: messages that were given up, or wait for another try"), permissions=["again"]
+    )
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Hl7Message]) -> None:
+        count = self._act_on_sent(request, queryset, queue.send_again)
+        told = ngettext("%(count)d message is being sent.", "%(count)d messages are being sent.", count)
+        self.message_user(request, told % {"count": count}, messages.SUCCESS if count else messages.WARNING)
+
+    @admin.action(description=_("Give up: messages that wait to be sent"), permissions=["again"])
+    def give_up(self, request: HttpRequest, queryset: QuerySet[Hl7Message]) -> None:
+        count = self._act_on_sent(request, queryset, queue.give_up)
+        told = ngettext("%(count)d message will not be sent.", "%(count)d messages will not be sent.", count)
+        self.message_user(request, told % {"count": count}, messages.SUCCESS if count else messages.WARNING)
+
+    def _act_on_sent(
+        self, request: HttpRequest, queryset: QuerySet[Hl7Message], act: Callable[[list[Hl7Message]], int]
+    ) -> int:
+        rows = list(queryset.filter(direction=Direction.OUT).order_by("id").only("pk", "site", "peer")[:MOST_AGAIN])
+        for row in rows:
+            self.log_change(request, row, [{"changed": {"fields": ["state"]}}])
+        return act(rows)
 
 
 def _as_segments(raw: bytes, character_set: str) -> SafeString:

@@ -313,7 +313,7 @@ def process(pk: int, *, message: Message | None = None) -> tuple[str, bytes]:
 def _process(pk: int, message: Message | None) -> tuple[str, bytes]:
     rows = Hl7Message.objects.select_for_update(of=("self",)).select_related("peer__site")
     row = (rows if message is None else rows.defer("raw")).get(pk=pk)
-    if row.state not in OPEN or row.peer is None:
+    if row.direction != Direction.IN or row.state not in OPEN or row.peer is None:
         return row.acknowledgment_code, bytes(row.acknowledgment)
     if message is None:
         message = parse(bytes(row.raw), character_set=row.peer.character_set)

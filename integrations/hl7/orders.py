@@ -1,7 +1,9 @@
 """ORM^O01, OMG^O19, OMI^O23: orders placed, changed and called off (IHE RAD-2)."""
 
 import hashlib
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -17,6 +19,7 @@ from radiology.models import Order, OrderOrigin, OrderStatus, Patient, Procedure
 from radiology.services import order_moves
 from radiology.services.accession import lock
 from radiology.services.identity import Identity, means
+from radiology.services.order_numbers import keep_placer_number
 from radiology.services.order_procedures import ProcedureRequest
 from radiology.services.orders import LONGEST_KEY, add_procedures, change_order, place_order, remove_procedure
 from radiology.services.patient_values import LONGEST
@@ -199,6 +202,15 @@ def _status(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Out
     return _require(content, peer, patient)
 
 
+def _number(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Outcome) -> Order:
+    """NA: the number that the hospital system has given an order that was made here (IHE RAD-3)."""
+    order = _require(replace(content, placer_order_number=""), peer, patient)
+    before = order.version
+    order = keep_placer_number(order=order, number=content.placer_order_number, who=peer)
+    _tell(order, before, outcome)
+    return order
+
+
 def _place(content: OrderContent, key: str, peer: Hl7Peer, patient: Patient, outcome: Outcome) -> Order:
     numbers = {
         "placer_order_number": content.placer_order_number,
@@ -283,6 +295,8 @@ def find(content: OrderContent, peer: Hl7Peer, patient: Patient, *, field: str =
     if content.filler_order_number:
         ways.append(({"filler_order_number": content.filler_order_number}, True))
         ways.append(({"accession_number": content.filler_order_number}, True))
+        if own := _own_id(content.filler_order_number):
+            ways.append(({"public_id": own}, True))
     if content.accession_number:
         ways.append(({"accession_number": content.accession_number}, not content.placer_order_number))
     for way, is_same in ways:
@@ -294,6 +308,14 @@ def find(content: OrderContent, peer: Hl7Peer, patient: Patient, *, field: str =
         if found:
             return found[0], is_same or found[0].placer_order_number == content.placer_order_number
     return None
+
+
+def _own_id(number: str) -> str:
+    """What an order without any number is called where we send it; empty for what is no such name."""
+    try:
+        return str(uuid.UUID(number)) if len(number) == 36 else ""
+    except ValueError:
+        return ""
 
 
 def _match(request: ProcedureRequest, order: Order) -> RequestedProcedure | None:
@@ -363,4 +385,5 @@ CONTROLS: dict[str, tuple[Handler, str]] = {
     "HD": (_hold, "HR"),
     "RL": (_release, "OE"),
     "SC": (_status, "OK"),
+    "NA": (_number, "OK"),
 }

@@ -1,5 +1,8 @@
-"""HL7 v2 messages as they came, what was answered, and what became of them."""
+"""HL7 v2 messages, as they came and as they are sent: what was answered, and what became of them."""
 
+from typing import Self
+
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -23,20 +26,36 @@ class MessageState(models.TextChoices):
     FAILED = "failed", _("Failed")
     DUPLICATE = "duplicate", _("Came again")
     REJECTED = "rejected", _("Rejected")
+    DEAD = "dead", _("Given up")
+
+
+# Of messages that we send: what is still to be sent. One that failed is tried again at `due_at`.
+QUEUED = (MessageState.WAITING, MessageState.FAILED)
 
 
 class AcknowledgmentCode(models.TextChoices):
-    """MSA-1 (HL7 table 0008), original mode."""
+    """MSA-1 (HL7 table 0008), original and enhanced mode."""
 
     ACCEPT = "AA", _("Accepted")
     ERROR = "AE", _("Error")
     REJECT = "AR", _("Rejected")
+    COMMIT_ACCEPT = "CA", _("Received")
+    COMMIT_ERROR = "CE", _("Not received: error")
+    COMMIT_REJECT = "CR", _("Not received: rejected")
+
+
+class Hl7MessageQuerySet(models.QuerySet["Hl7Message"]):
+    def queued(self) -> Self:
+        """What is still to be sent."""
+        return self.filter(direction=Direction.OUT, state__in=QUEUED)
 
 
 class Hl7Message(models.Model):
-    """One message. `raw` is what stood between the marks of MLLP, byte by byte, kept before anything was done.
+    """One message. `raw` is what stands between the marks of MLLP, byte by byte, kept before anything was done.
 
-    `changed` lists what it wrote: the model's label, the row's key, and what happened to it.
+    `changed` lists what it wrote: the model's label, the row's key, and what happened to it. Of one that we send,
+    `acknowledgment` is the peer's answer, and `patients` are the keys of those whom it is about: of two messages
+    that share one, the later is sent later.
     """
 
     public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
@@ -44,7 +63,7 @@ class Hl7Message(models.Model):
     peer = models.ForeignKey(Hl7Peer, models.PROTECT, verbose_name=_("peer"), null=True, blank=True, db_index=False)
     direction = models.CharField(_("direction"), max_length=3, choices=Direction, default=Direction.IN)
     address = models.GenericIPAddressField(_("address"), null=True)
-    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    received_at = models.DateTimeField(_("received, or made"), default=timezone.now)
     raw = models.BinaryField(_("message"), editable=False)
     size = models.PositiveIntegerField(_("bytes"))
     content_sha256 = models.BinaryField(_("SHA-256"), max_length=32, editable=False)
@@ -75,6 +94,10 @@ class Hl7Message(models.Model):
     changed = models.JSONField(_("changed"), default=list, blank=True)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
+    patients = ArrayField(models.BigIntegerField(), verbose_name=_("about"), default=list, blank=True, editable=False)
+    due_at = models.DateTimeField(_("tried again at"), null=True, blank=True, editable=False)
+
+    objects = Hl7MessageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("HL7 message")
@@ -88,6 +111,7 @@ class Hl7Message(models.Model):
             models.Index(F("message_control_id"), F("received_at").desc(), name="hl7_by_control_id"),
             models.Index(F("direction"), F("id").desc(), name="hl7_by_direction"),
             models.Index(F("id").desc(), condition=Q(reuses_control_id=True), name="hl7_reused_id"),
+            models.Index(F("peer"), F("id"), condition=Q(direction="out", state__in=QUEUED), name="hl7_queue"),
         ]
 
     def __str__(self) -> str:

@@ -8,30 +8,14 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from integrations.models.character_set import CharacterSet
+from integrations.models.destination import Hl7Destination
 from radiology.models import Scope, Site
 from radiology.models.site import DEFAULT_SITE
 from radiology.models.text import KeyField
 
 # What a hospital's messages may do here, in the words of `Scope`.
 SCOPES = {Scope.STUDIES_READ, Scope.PATIENTS_WRITE, Scope.PATIENTS_MERGE, Scope.ORDERS_WRITE, Scope.SCHEDULE_WRITE}
-
-
-class CharacterSet(models.TextChoices):
-    """Of messages without MSH-18 (HL7 table 0211)."""
-
-    GUESS = "", _("Not said: UTF-8, else Latin-1")
-    UTF_8 = "UNICODE UTF-8", _("Unicode UTF-8")
-    LATIN_1 = "8859/1", _("Latin-1, Western Europe")
-    LATIN_2 = "8859/2", _("Latin-2, Central Europe")
-    CYRILLIC = "8859/5", _("Cyrillic")
-    ARABIC = "8859/6", _("Arabic")
-    GREEK = "8859/7", _("Greek")
-    HEBREW = "8859/8", _("Hebrew")
-    LATIN_5 = "8859/9", _("Latin-5, Turkish")
-    LATIN_9 = "8859/15", _("Latin-9, Western Europe with €")
-    GB_18030 = "GB 18030-2000", _("Chinese (GB 18030)")
-    BIG_5 = "BIG-5", _("Chinese (Big5)")
-    KOREAN = "KS X 1001", _("Korean (KS X 1001)")
 
 
 class UnknownPatient(models.TextChoices):
@@ -58,9 +42,16 @@ class Hl7PeerQuerySet(models.QuerySet["Hl7Peer"]):
     def active(self) -> Self:
         return self.filter(is_active=True)
 
+    def receiving(self) -> Self:
+        """Those to which messages are sent."""
+        return self.active().exclude(destination_host="")
 
-class Hl7Peer(models.Model):
-    """A system that sends HL7 v2 messages. Services know it as whoever acts: it stands where a user stands."""
+
+class Hl7Peer(Hl7Destination):
+    """A system that sends HL7 v2 messages, receives them, or both.
+
+    Services know it as whoever acts: it stands where a user stands.
+    """
 
     name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("As people here call that system."))
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE)
@@ -73,9 +64,11 @@ class Hl7Peer(models.Model):
     addresses = ArrayField(
         KeyField(max_length=43, blank=False),
         verbose_name=_("addresses"),
+        blank=True,
+        default=list,
         help_text=_(
             "From where it may connect, separated by commas: 10.1.2.3, 10.1.0.0/16. All others are refused; 0.0.0.0/0 "
-            "lets anybody in."
+            "lets anybody in. Empty: it only receives."
         ),
     )
     character_set = models.CharField(
@@ -129,7 +122,9 @@ class Hl7Peer(models.Model):
         ordering = ["name"]
         constraints = [
             models.UniqueConstraint(
-                fields=["sending_application", "sending_facility", "addresses"], name="hl7_peer_identity"
+                fields=["sending_application", "sending_facility", "addresses"],
+                condition=~models.Q(addresses=[]),
+                name="hl7_peer_identity",
             )
         ]
 
@@ -143,6 +138,9 @@ class Hl7Peer(models.Model):
             except ValueError:
                 told = _("%(address)s is no address, such as 10.1.2.3 or 10.1.0.0/16.")
                 raise ValidationError({"addresses": ValidationError(told, params={"address": address})}) from None
+        self.clean_destination()
+        if not self.addresses and not self.receives:
+            raise ValidationError({"addresses": _("Say from where it sends, or where it receives.")})
 
     def admits(self, address: str) -> bool:
         """Whether it may connect from there."""

@@ -59,8 +59,11 @@ def with_attributes(overlay: Mapping[str, Any], attributes: Mapping[str, dict[st
 
 def lay_patient_over(patient: Patient) -> None:
     """Let all objects of a patient say what the patient's row says, where they came with other words."""
+    studies = list(Study.objects.select_for_update().filter(patient_ref=patient).order_by("pk"))
+    if not studies:
+        return
     now = dict(of_row(keyword, patient) for keyword in PATIENT)
-    for study in Study.objects.select_for_update().filter(patient_ref=patient).order_by("pk"):
+    for study in studies:
         laid = study.overlay.get("attributes", {})
         attributes = {
             tag: each
@@ -77,7 +80,7 @@ def lay_patient_over(patient: Patient) -> None:
     for series in moved.select_for_update().order_by("pk"):
         series.overlay = with_attributes(series.overlay, dict(now))
         series.save(update_fields=["overlay"])
-    show_anew(*Study.objects.filter(patient_ref=patient).values_list("pk", flat=True))
+    show_anew(*(study.pk for study in studies))
 
 
 def lay_person_over(study: Study) -> None:

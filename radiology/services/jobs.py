@@ -34,6 +34,19 @@ _CLAIM = """
 _DUE = _CLAIM.format(due="state = 'pending' AND next_attempt_at <= %s", order="next_attempt_at")
 _LEASE_RAN_OUT = _CLAIM.format(due="state = 'running' AND lease_until < %s", order="lease_until")
 
+
+class Postponed(Exception):
+    """Raised by a handler whose work cannot be done before `until`: the job waits till then, and nothing is counted.
+
+    `why` stands with the job as its error.
+    """
+
+    def __init__(self, until: datetime, why: str = "") -> None:
+        super().__init__(why)
+        self.until = until
+        self.why = why
+
+
 Handler = Callable[[Job], None]
 SomeHandler = TypeVar("SomeHandler", bound=Handler)
 HANDLERS: dict[str, Handler] = {}
@@ -136,12 +149,20 @@ def run_due(*, limit: int = 100) -> int:
 
 
 def run(*, job: Job) -> None:
-    """Run one claimed job and write how it ended: done, tried again later, or dead."""
+    """Run one claimed job and write how it ended: done, postponed, tried again later, or dead."""
     handler = HANDLERS.get(job.kind)
     try:
         if handler is None:
             raise RadiologyError(f"Nothing handles jobs of the kind {job.kind}.")
         handler(job)
+    except Postponed as postponed:
+        _mine(job).update(
+            state=JobState.PENDING,
+            attempts=job.attempts - 1,
+            next_attempt_at=postponed.until,
+            lease_until=None,
+            error=postponed.why,
+        )
     except Exception as error:
         log.warning("job failed", job=job.pk, kind=job.kind, attempt=job.attempts, error=type(error).__name__)
         _failed(job, error)

@@ -172,7 +172,7 @@ def _merge(who: Any, survivor: Patient, merged: Patient, reason: str, address: s
     PatientDuplicate.objects.filter(one__in=[survivor, merged], other__in=[survivor, merged]).delete()
     for patient, role in ((survivor, "survivor"), (merged, "merged")):
         _audit(who, "patient.merged", merge, patient, role, address)
-    patient_merged.send(sender=PatientMerge, merge=merge, survivor=survivor, merged=merged)
+    patient_merged.send(sender=PatientMerge, merge=merge, survivor=survivor, merged=merged, who=who)
     return merge
 
 

@@ -1,14 +1,16 @@
 """Writing patients: whoever changes a name or birth date changes what is derived from it too."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
 from radiology.dicom import PersonName, clean, parse_da
 from radiology.errors import Conflict
-from radiology.models import AuditAction, Patient, PatientNameWord, PatientVersion, User
+from radiology.models import AuditAction, Patient, PatientIdentifier, PatientNameWord, PatientVersion, User
 from radiology.phonetics import sound_key
 from radiology.services import audit
 from radiology.signals import patient_saved
@@ -61,12 +63,14 @@ def save_patient(
     reason: str = "",
     address: str | None = None,
     also_changed: dict[str, list[Any]] | None = None,
+    identifiers: Sequence[PatientIdentifier] = (),
 ) -> None:
     """Write a new or edited patient with all that is derived from it; an edit raises `version`.
 
     What changed is kept as a version, with who did it and why; `also_changed` are changes beside the row
-    (identifiers: before and after). Raises ValidationError for values that do not fit or a number that is
-    somebody's, Conflict when somebody else changed the patient since it was read, or merged it into another.
+    (identifiers: before and after), `identifiers` the other numbers that a new patient gets. Raises
+    ValidationError for values that do not fit or a number that is somebody's, Conflict when somebody else changed
+    the patient since it was read, or merged it into another.
     """
     patient.clean_fields(exclude=NOT_TYPED)
     for column, value in derived_values(
@@ -92,12 +96,16 @@ def save_patient(
         if not is_new:
             patient.name_words.exclude(word__in=[each.word for each in words]).delete()
         PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+    for each in identifiers:
+        each.patient_ref = patient
+    PatientIdentifier.objects.bulk_create(identifiers)
     changes = {
         name: [before.get(name), getattr(patient, name)]
         for name in RECORDED
         if (before.get(name) or "") != (getattr(patient, name) or "")
     }
-    record_version(patient=patient, changes={**changes, **(also_changed or {})}, who=who, reason=reason)
+    changes.update(also_changed or {})
+    record_version(patient=patient, changes=changes, who=who, reason=reason)
     if who is not None:
         audit.record(
             event="patient.registered" if is_new else "patient.changed",
@@ -106,18 +114,20 @@ def save_patient(
             address=address,
             site_id=patient.site_id,
             patient_id=patient.pk,
-            detail={"version": patient.version, "changed": sorted({*changes, *(also_changed or {})})},
+            detail={"version": patient.version, "changed": sorted(changes)},
         )
-    patient_saved.send(sender=Patient, patient=patient, is_new=is_new)
+    patient_saved.send(sender=Patient, patient=patient, is_new=is_new, changes=changes, who=who)
 
 
 def _write(patient: Patient) -> None:
-    """Insert or update the row. Whether it fits beside the others the database is asked only when it refuses."""
+    """Insert or update the row. Whether it fits beside the others only the database knows at this moment."""
     try:
-        with transaction.atomic():
-            patient.save()
-    except IntegrityError:
-        patient.validate_constraints()
+        patient.save()
+    except IntegrityError as error:
+        violated = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
+        for constraint in Patient._meta.constraints:
+            if constraint.name == violated:
+                raise ValidationError({NON_FIELD_ERRORS: [constraint.get_violation_error_message()]}) from error
         raise
 
 

@@ -227,20 +227,29 @@ def _insert(
         pattern = site.temporary_mrn_pattern if is_temporary else site.mrn_pattern
         patient.patient_id = next_number(site=site, pattern=pattern)
     also = {"identifiers": [[], [_written(each) for each in numbers]]} if numbers else {}
-    _save(who, patient, reason, address, also)
-    PatientIdentifier.objects.bulk_create(
-        [
-            PatientIdentifier(patient_ref=patient, kind=each.kind, value=each.value, issuer=each.issuer)
-            for each in numbers
-        ]
-    )
+    rows = [PatientIdentifier(kind=each.kind, value=each.value, issuer=each.issuer) for each in numbers]
+    _save(who, patient, reason, address, also, rows)
     return patient
 
 
-def _save(who: Any, patient: Patient, reason: str, address: str | None, also: dict[str, list[Any]]) -> None:
+def _save(
+    who: Any,
+    patient: Patient,
+    reason: str,
+    address: str | None,
+    also: dict[str, list[Any]],
+    identifiers: Sequence[PatientIdentifier] = (),
+) -> None:
     try:
         with transaction.atomic():
-            save_patient(patient=patient, who=who, reason=reason, address=address, also_changed=also)
+            save_patient(
+                patient=patient,
+                who=who,
+                reason=reason,
+                address=address,
+                also_changed=also,
+                identifiers=identifiers,
+            )
     except (IntegrityError, ValidationError) as error:
         # Somebody took the number in the same moment.
         _require_free_number(who, patient.site, patient.patient_id, patient.issuer_of_patient_id, but=patient)

@@ -130,6 +130,7 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("DICOM nodes"), "lan", "pacs.ApplicationEntity"),
                 _entry(_("HL7 peers"), "hub", "integrations.Hl7Peer"),
                 _entry(_("HL7 messages"), "forum", "integrations.Hl7Message"),
+                _entry(_("What HL7 peers know"), "inventory", "integrations.Hl7OrderState"),
                 _entry(_("API clients"), "api", "radiology.ApiClient"),
                 _entry(_("API tokens"), "key", "radiology.ApiToken"),
                 _entry(_("Idempotency keys"), "repeat_one", "radiology.IdempotencyKey"),

@@ -75,6 +75,12 @@ HL7 = {
     # need none).
     "TLS_CERTIFICATE": env.str("SINAR_HL7_TLS_CERTIFICATE", default=""),
     "TLS_CA": env.str("SINAR_HL7_TLS_CA", default=""),
+    # Where we send: whom we trust (PEM; empty: the system's list), our own certificate with its key (PEM), and how
+    # long a connection and an answer may take.
+    "SENDER_TLS_CA": env.str("SINAR_HL7_SENDER_TLS_CA", default=""),
+    "SENDER_TLS_CERTIFICATE": env.str("SINAR_HL7_SENDER_TLS_CERTIFICATE", default=""),
+    "CONNECT_SECONDS": env.float("SINAR_HL7_CONNECT_SECONDS", default=5.0),
+    "ANSWER_SECONDS": env.float("SINAR_HL7_ANSWER_SECONDS", default=15.0),
 }
 # One object may not be larger than this many bytes, whichever door it comes through.
 SINAR_MAX_OBJECT_SIZE = env.int("SINAR_MAX_OBJECT_SIZE", default=4 * 1024**3)

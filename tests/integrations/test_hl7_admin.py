@@ -1,18 +1,23 @@
 """The admin's pages for whoever runs the interfaces: who may send, what came, what became of it, doing it again."""
 
 import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from integrations.hl7 import inbox
+from integrations.hl7.outgoing import patients, queue
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from radiology.models import AuditEvent, Patient, Role
 from radiology.services import configuration
-from tests.factories import make_site, make_user
+from tests.factories import make_patient, make_site, make_user
 from tests.integrations.mllp_client import last_message, make_peer, message, pid
 from tests.radiology.admin_client import post, signed_in, superuser, texts
 
@@ -43,6 +48,22 @@ def form(**fields: str) -> dict[str, str]:
         "unknown_procedure": "create",
         "reply_type": "ack",
         "acknowledgment_mode": "message",
+        **destination(),
+        **fields,
+    }
+
+
+def destination(**fields: str) -> dict[str, str]:
+    """The part of the form about what is sent."""
+    return {
+        "destination_host": "",
+        "destination_port": "2575",
+        "sent_version": "2.5.1",
+        "sent_character_set": "UNICODE UTF-8",
+        "order_message": "ORM^O01",
+        "filler_order": "SN",
+        "patient_events": "A28 A31",
+        "expected_answer": "original",
         **fields,
     }
 
@@ -144,3 +165,90 @@ def test_a_message_of_a_merged_patient_stays_with_whom_it_named() -> None:
     gone.refresh_from_db()
     assert gone.patient_ref is not None and gone.patient_ref.patient_id == "GONE"
     assert gone.patient_ref.merged_into == kept.patient_ref
+
+
+def test_where_a_peer_receives_is_entered_and_what_cannot_be_is_refused(chief: Client) -> None:
+    wants = {"sends_orders": "on", "sends_patients": "on"}
+    post(chief, "integrations_hl7peer_add", form(**wants))
+    post(chief, "integrations_hl7peer_add", form(**wants, destination_host="a host"))
+    post(chief, "integrations_hl7peer_add", form(destination_host="simrs", destination_port="70000"))
+    post(
+        chief,
+        "integrations_hl7peer_add",
+        form(destination_host="simrs", sent_version="2.3", order_message="OMG^O19"),
+    )
+    assert not Hl7Peer.objects.exists()
+    post(chief, "integrations_hl7peer_add", form(**wants, addresses="", destination_host="simrs"))
+    post(chief, "integrations_hl7peer_add", form(**wants, name="2", addresses="", destination_host="other"))
+    assert Hl7Peer.objects.count() == 2
+    assert not Hl7Peer.objects.get(destination_host="simrs").admits("127.0.0.1")
+
+
+def outgoing(peer: Hl7Peer, state: MessageState = MessageState.WAITING) -> Hl7Message:
+    patient = make_patient()
+    sent = queue.put(peer, patients.registered(peer, patient), patient=patient)
+    Hl7Message.objects.filter(pk=sent.pk).update(state=state)
+    return sent
+
+
+def test_the_list_of_peers_says_how_much_waits_and_costs_the_same_however_much(
+    chief: Client, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    peers = [
+        make_peer(f"P{number}", addresses=[], destination_host="127.0.0.1", destination_port=1) for number in range(3)
+    ]
+    for state in (MessageState.WAITING, MessageState.FAILED, MessageState.DEAD, MessageState.PROCESSED):
+        outgoing(peers[0], state)
+    Hl7Peer.objects.filter(pk=peers[0].pk).update(
+        unreachable_since=timezone.now(), destination_error="P0 does not answer.", next_try_at=timezone.now()
+    )
+    with django_assert_num_queries(6):
+        page = chief.get(reverse("admin:integrations_hl7peer_changelist"))
+    assert [peer.queue for peer in page.context["cl"].result_list] == [2, 0, 0]
+    text = chief.get(reverse("admin:integrations_hl7peer_change", args=[peers[0].pk])).content.decode()
+    assert "P0 does not answer." in text
+    page = chief.get(reverse("admin:integrations_hl7message_changelist"), {"direction__exact": "out"})
+    assert len(page.context["cl"].result_list) == 4
+
+
+def test_a_peer_that_is_changed_or_chosen_is_tried_at_once(chief: Client) -> None:
+    later = timezone.now() + timedelta(hours=1)
+    fields = {"addresses": [], "destination_host": "127.0.0.1", "destination_port": 1, "sends_patients": True}
+    peer = make_peer(**fields, next_try_at=later, unreachable_since=timezone.now())
+    outgoing(peer)
+    chosen = {"action": "try_now", "_selected_action": [str(peer.pk)]}
+    assert any("are being sent" in text for text in texts(post(chief, "integrations_hl7peer_changelist", chosen)))
+    peer.refresh_from_db()
+    assert peer.next_try_at is None and peer.unreachable_since is None
+    Hl7Peer.objects.update(next_try_at=later)
+    changes = form(addresses="", destination_host="127.0.0.1", destination_port="2", sends_patients="on")
+    post(chief, "integrations_hl7peer_change", changes, peer.pk)
+    peer.refresh_from_db()
+    assert (peer.destination_port, peer.next_try_at) == (2, None)
+
+
+def test_what_was_given_up_is_sent_again_and_what_came_is_not(chief: Client) -> None:
+    peer = make_peer(destination_host="127.0.0.1", unknown_patient="hold")
+    came = take_in(pid("N1"))
+    dead, waiting = outgoing(peer, MessageState.DEAD), outgoing(peer)
+    chosen = {"_selected_action": [str(each.pk) for each in (came, dead, waiting)]}
+    again = post(chief, "integrations_hl7message_changelist", {"action": "send_again", **chosen})
+    assert any("1 message is being sent" in text for text in texts(again))
+    post(chief, "integrations_hl7message_changelist", {"action": "give_up", **chosen})
+    done = post(chief, "integrations_hl7message_changelist", {"action": "process_again", **chosen})
+    assert any("1 message failed again" in text for text in texts(done))
+    for message_, state in ((came, MessageState.FAILED), (dead, MessageState.DEAD), (waiting, MessageState.DEAD)):
+        message_.refresh_from_db()
+        assert message_.state == state
+    page = chief.get(reverse("admin:integrations_hl7message_change", args=[dead.pk]))
+    assert dead.message_control_id in page.content.decode()
+
+
+def test_the_configuration_file_says_what_is_sent() -> None:
+    make_peer(addresses=[], destination_host="simrs", sends_orders=True, sent_version="2.4", receiving_facility="RSUD")
+    text = configuration.export(who=None)
+    Hl7Peer.objects.all().delete()
+    configuration.apply(who=None, text=text)
+    peer = Hl7Peer.objects.get()
+    assert (peer.destination_host, peer.sends_orders, peer.sent_version) == ("simrs", True, "2.4")
+    assert configuration.plan(text=text) == []

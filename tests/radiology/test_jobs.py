@@ -65,6 +65,21 @@ class TestRunning:
         assert (job.state, job.attempts, job.lease_until) == (JobState.DONE, 1, None)
         assert job.finished_at is not None
 
+    def test_a_job_that_is_postponed_waits_and_loses_no_attempt(self, runs: Runs) -> None:
+        until = later(60)
+
+        def postpone(job: Job) -> None:
+            raise jobs.Postponed(until, "It is not there yet.")
+
+        jobs.handles("note")(postpone)
+        job = enqueue(kind="note", max_attempts=1)
+        for _ in range(3):
+            make_due(job)
+            assert run_due() == 1
+            job.refresh_from_db()
+            assert (job.state, job.attempts, job.next_attempt_at) == (JobState.PENDING, 0, until)
+            assert job.lease_until is None and job.error == "It is not there yet."
+
     def test_a_job_of_a_transaction_that_fails_never_was(self, runs: Runs) -> None:
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             enqueue(kind="note")

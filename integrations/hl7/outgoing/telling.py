@@ -1,0 +1,156 @@
+"""What a peer is told, and what not: decided and written in the transaction of what happened, so that it tells of
+that moment, and sent later (queue)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db.models import Prefetch, Q
+
+from integrations.hl7.outgoing import orders, patients, queue
+from integrations.hl7.outgoing.orders import Group
+from integrations.models import Hl7OrderState, Hl7Peer
+from radiology.models import Order, OrderOrigin, OrderStatus, Patient, ProcedureStatus, RequestedProcedure
+from worklist.models import ScheduledProcedureStep, StepStatus
+
+# ORC-5 (HL7 table 0038).
+SCHEDULED, BEGUN, COMPLETED, CANCELLED, DISCONTINUED, ON_HOLD = "SC", "IP", "CM", "CA", "DC", "HD"
+STATES = {
+    ProcedureStatus.REQUESTED: SCHEDULED,
+    ProcedureStatus.IN_PROGRESS: BEGUN,
+    ProcedureStatus.COMPLETED: COMPLETED,
+    ProcedureStatus.DISCONTINUED: DISCONTINUED,
+    ProcedureStatus.CANCELLED: CANCELLED,
+}
+CALLED_OFF = {CANCELLED, DISCONTINUED}
+Told = dict[str, list[str]]
+
+
+def tell_order(*, order: Order, who: Any, is_placed: bool = False, only_known: bool = False) -> None:
+    """Tell the peers of the order's site what is new about it, each what it wants to hear and does not know.
+
+    `is_placed`: it was made just now. `only_known`: nobody is told who never heard of it (its steps are made before
+    anybody hears that it was placed).
+    """
+    peers = list(_peers(order.site_id).filter(Q(sends_orders=True) | Q(sends_order_status=True)))
+    if not peers:
+        return
+    order = Order.objects.select_related("patient_ref", "site").get(pk=order.pk)
+    if order.status == OrderStatus.DRAFT or not _has_number(order.patient_ref):
+        return
+    known = {
+        each.peer_id: each for each in Hl7OrderState.objects.select_for_update().filter(order_ref=order, peer__in=peers)
+    }
+    groups: list[Group] | None = None
+    for peer in peers:
+        state = known.get(peer.pk)
+        if state is None and only_known:
+            continue
+        groups = _groups(order) if groups is None else groups
+        _tell_order(peer, order, who, state or Hl7OrderState(peer=peer, order_ref=order), groups, is_placed)
+
+
+def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], who: Any) -> None:
+    """A patient was registered or changed by somebody: a person, a program, another system."""
+    if not _has_number(patient) or not changes.keys() & patients.SAID:
+        return
+    for peer in _peers(patient.site_id).filter(sends_patients=True):
+        if _is_own(peer, who):
+            continue
+        if not is_new and changes.keys() & set(patients.NUMBER):
+            queue.put(peer, patients.renumbered(peer, patient, changes), patient=patient)
+        if is_new:
+            queue.put(peer, patients.registered(peer, patient), patient=patient)
+        elif changes.keys() & (patients.SAID - set(patients.NUMBER)):
+            queue.put(peer, patients.changed(peer, patient, changes), patient=patient)
+
+
+def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
+    """One patient was merged into another. Of one without a number nobody else knows; its orders are told now."""
+    if not _has_number(survivor):
+        return
+    if not _has_number(merged):
+        for order in Order.objects.filter(patient_ref=survivor, origin=OrderOrigin.IMAGES, hl7_states=None):
+            tell_order(order=order, who=who, is_placed=True)
+        return
+    for peer in _peers(survivor.site_id).filter(sends_patients=True):
+        if not _is_own(peer, who):
+            queue.put(peer, patients.merged(peer, survivor, merged), patient=survivor, also=[merged])
+
+
+def _tell_order(
+    peer: Hl7Peer, order: Order, who: Any, state: Hl7OrderState, groups: Sequence[Group], is_placed: bool
+) -> None:
+    now = {str(each.procedure.pk): _said(each) for each in groups}
+    if now == state.told:
+        return
+    new = [each for each in groups if str(each.procedure.pk) not in state.told and each.status != CANCELLED]
+    changed = [each for each in groups if state.told.get(str(each.procedure.pk), _said(each)) != _said(each)]
+    is_known = state.pk is not None or is_placed
+    if not _is_own(peer, who):
+        if new and _is_for_it_to_place(peer, order, state):
+            queue.put(peer, orders.filler_order(peer, order, new), patient=order.patient_ref, order=order)
+            state.is_announced = True
+        elif not is_known:
+            # It was here before the peer was, and this is the first that the peer hears of it.
+            changed = list(groups)
+        told = [each for each in changed if _is_wanted(peer, state, each)]
+        if told:
+            queue.put(peer, orders.order_status(peer, order, told), patient=order.patient_ref, order=order)
+    state.told = now
+    state.save()
+
+
+def _is_for_it_to_place(peer: Hl7Peer, order: Order, state: Hl7OrderState) -> bool:
+    """Whether the new procedures of an order are sent to the peer as an order: it was made here and has no placer.
+
+    So are those that somebody here adds to an order of the peer's own.
+    """
+    if not peer.sends_orders:
+        return False
+    if state.is_announced:
+        return True
+    if order.origin == OrderOrigin.HL7:
+        return state.pk is not None and order.client_key.startswith(f"hl7 {peer.pk} ")
+    return not order.placer_order_number
+
+
+def _is_wanted(peer: Hl7Peer, state: Hl7OrderState, group: Group) -> bool:
+    """Whoever was sent an order is told in any case that it was called off."""
+    return peer.sends_order_status or (state.is_announced and group.status in CALLED_OFF)
+
+
+def _said(group: Group) -> list[str]:
+    """A state as it is compared: the time counts while it is still to come."""
+    start = group.start.isoformat() if group.start and group.status == SCHEDULED else ""
+    return [group.status, start]
+
+
+def _groups(order: Order) -> list[Group]:
+    steps = Prefetch("scheduled_procedure_steps", ScheduledProcedureStep.objects.order_by("pk"))
+    return [_group(order, each) for each in order.requested_procedures.order_by("pk").prefetch_related(steps)]
+
+
+def _group(order: Order, procedure: RequestedProcedure) -> Group:
+    steps = list(procedure.scheduled_procedure_steps.all())
+    living = [each for each in steps if each.status not in {StepStatus.CANCELLED, StepStatus.NO_SHOW}]
+    step = next(iter(living or steps), None)
+    status = STATES[ProcedureStatus(procedure.status)]
+    if order.status == OrderStatus.ENTERED_IN_ERROR:
+        status = CANCELLED
+    elif order.status == OrderStatus.ON_HOLD and status == SCHEDULED:
+        status = ON_HOLD
+    return Group(procedure, status, step.scheduled_start if step else None, step)
+
+
+def _peers(site_id: int | None) -> Any:
+    return Hl7Peer.objects.receiving().filter(site=site_id).select_related("site").order_by("pk")
+
+
+def _is_own(peer: Hl7Peer, who: Any) -> bool:
+    """Whether the peer itself asked for it, and does not want to hear that again."""
+    return isinstance(who, Hl7Peer) and who.pk == peer.pk and not peer.sends_echoes
+
+
+def _has_number(patient: Patient) -> bool:
+    """Whether others can know who it is."""
+    return bool(patient.patient_id) and not patient.is_provisional

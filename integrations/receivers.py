@@ -1,0 +1,42 @@
+"""What the systems that we send to are told when something changes to the left of us: in the same transaction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.dispatch import receiver
+
+from integrations.hl7.outgoing import telling
+from integrations.models import Hl7Peer
+from radiology.models import ApiToken, Order, Patient, User
+from radiology.signals import order_changed, order_placed, patient_merged, patient_saved
+from worklist.models import ScheduledProcedureStep
+from worklist.signals import step_scheduled
+
+
+@receiver(order_placed)
+def tell_of_new_order(order: Order, who: Any = None, **_: Any) -> None:
+    telling.tell_order(order=order, who=who, is_placed=True)
+
+
+@receiver(order_changed)
+def tell_of_changed_order(order: Order, who: Any = None, **_: Any) -> None:
+    telling.tell_order(order=order, who=who)
+
+
+@receiver(step_scheduled)
+def tell_of_new_time(step: ScheduledProcedureStep, who: Any = None, **_: Any) -> None:
+    telling.tell_order(order=step.requested_procedure_ref.order_ref, who=who, only_known=True)
+
+
+@receiver(patient_saved)
+def tell_of_patient(
+    patient: Patient, is_new: bool = False, changes: Mapping[str, Any] | None = None, who: Any = None, **_: Any
+) -> None:
+    """What images say of patients is nobody's word."""
+    if isinstance(who, User | ApiToken | Hl7Peer):
+        telling.tell_patient(patient=patient, is_new=is_new, changes=changes or {}, who=who)
+
+
+@receiver(patient_merged)
+def tell_of_merge(survivor: Patient, merged: Patient, who: Any = None, **_: Any) -> None:
+    telling.tell_merge(survivor=survivor, merged=merged, who=who)
