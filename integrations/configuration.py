@@ -37,6 +37,8 @@ PEERS = Section(
         "unknown_procedure",
         "reply_type",
         "acknowledgment_mode",
+        "silent_after_minutes",
+        "queue_alarm",
         "is_active",
         *DESTINATION,
     ),

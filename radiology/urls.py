@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/v1/", include("radiology.api.urls")),
     path("preferences", views.preferences, name="preferences"),
     path("", include("worklist.urls")),
+    path("", include("integrations.desk_urls")),
     path("", include("radiology.patient_urls")),
     path("", include("radiology.page_urls")),
     path("", include("pacs.urls")),

@@ -17,18 +17,12 @@ from unfold.decorators import display
 from integrations.hl7 import dispatch, inbox
 from integrations.hl7.character_sets import decode
 from integrations.hl7.outgoing import queue
+from integrations.message_view import DID
 from integrations.models import Direction, Hl7Message, MessageState
 from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
 
 SHOWN = 20_000
 MOST_AGAIN = 100
-DID = {
-    "created": _("made"),
-    "changed": _("changed"),
-    "merged": _("merged"),
-    "scheduled": _("scheduled"),
-    "arrived": _("arrived"),
-}
 
 
 class TypeFilter(admin.SimpleListFilter):

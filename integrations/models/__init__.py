@@ -1,17 +1,22 @@
+from integrations.models.alarm import AlarmKind, Hl7Alarm
 from integrations.models.character_set import CharacterSet
 from integrations.models.destination import ExpectedAnswer, FillerOrder, OrderMessage, PatientEvents, SentVersion
-from integrations.models.message import QUEUED, AcknowledgmentCode, Direction, Hl7Message, MessageState
+from integrations.models.message import FAULTY, QUEUED, UNDONE, AcknowledgmentCode, Direction, Hl7Message, MessageState
 from integrations.models.order_state import Hl7OrderState
 from integrations.models.peer import AcknowledgmentMode, Hl7Peer, ReplyType, UnknownPatient, UnknownProcedure
 
 __all__ = [
+    "FAULTY",
     "QUEUED",
+    "UNDONE",
     "AcknowledgmentCode",
     "AcknowledgmentMode",
+    "AlarmKind",
     "CharacterSet",
     "Direction",
     "ExpectedAnswer",
     "FillerOrder",
+    "Hl7Alarm",
     "Hl7Message",
     "Hl7OrderState",
     "Hl7Peer",

@@ -1,8 +1,9 @@
 """HL7 v2 messages, as they came and as they are sent: what was answered, and what became of them."""
 
-from typing import Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -29,6 +30,10 @@ class MessageState(models.TextChoices):
     DEAD = "dead", _("Given up")
 
 
+# Of messages that came in: what is kept and not yet processed.
+UNDONE = (MessageState.RECEIVED, MessageState.WAITING)
+# What a person is to look at.
+FAULTY = (MessageState.FAILED, MessageState.REJECTED, MessageState.DEAD)
 # Of messages that we send: what is still to be sent. One that failed is tried again at `due_at`.
 QUEUED = (MessageState.WAITING, MessageState.FAILED)
 
@@ -45,6 +50,16 @@ class AcknowledgmentCode(models.TextChoices):
 
 
 class Hl7MessageQuerySet(models.QuerySet["Hl7Message"]):
+    def visible_to(self, who: Any) -> Self:
+        """The messages of one's own site, for who looks after the interfaces."""
+        if not who.may("interfaces.read"):
+            return self.none()
+        return self if who.sees_every_site else self.filter(site_id=who.site_id)
+
+    def open(self) -> Self:
+        """What waits for a person: it failed, was refused, or was given up, and nobody put it aside."""
+        return self.filter(state__in=FAULTY, closed_at=None)
+
     def queued(self) -> Self:
         """What is still to be sent."""
         return self.filter(direction=Direction.OUT, state__in=QUEUED)
@@ -96,6 +111,18 @@ class Hl7Message(models.Model):
     processed_at = models.DateTimeField(_("processed"), null=True, blank=True)
     patients = ArrayField(models.BigIntegerField(), verbose_name=_("about"), default=list, blank=True, editable=False)
     due_at = models.DateTimeField(_("tried again at"), null=True, blank=True, editable=False)
+    replay_of = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        verbose_name=_("replay of"),
+        null=True,
+        blank=True,
+        related_name="replays",
+        db_index=False,
+    )
+    replayed_by = models.CharField(_("replayed by"), max_length=200, blank=True, default="")
+    closed_at = models.DateTimeField(_("put aside"), null=True, blank=True, editable=False)
+    closed_by = models.CharField(_("put aside by"), max_length=200, blank=True, default="", editable=False)
 
     objects = Hl7MessageQuerySet.as_manager()
 
@@ -112,10 +139,25 @@ class Hl7Message(models.Model):
             models.Index(F("direction"), F("id").desc(), name="hl7_by_direction"),
             models.Index(F("id").desc(), condition=Q(reuses_control_id=True), name="hl7_reused_id"),
             models.Index(F("peer"), F("id"), condition=Q(direction="out", state__in=QUEUED), name="hl7_queue"),
+            models.Index(F("site"), F("id").desc(), condition=Q(state__in=FAULTY, closed_at=None), name="hl7_open"),
+            models.Index(F("peer"), F("id"), condition=Q(direction="in", state__in=UNDONE), name="hl7_undone"),
+            models.Index(F("replay_of"), condition=~Q(replay_of=None), name="hl7_replays"),
+            BrinIndex(fields=["received_at"], name="hl7_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.message_control_id}".strip()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits for a person."""
+        return self.state in FAULTY and self.closed_at is None
+
+    @property
+    def state_name(self) -> str:
+        """Its state in a word; what was processed elsewhere was sent."""
+        is_sent = self.direction == Direction.OUT and self.state == MessageState.PROCESSED
+        return str(_("Sent")) if is_sent else str(self.get_state_display())
 
     @property
     def kind(self) -> str:

@@ -108,6 +108,16 @@ class Hl7Peer(Hl7Destination):
         default=AcknowledgmentMode.MESSAGE,
         help_text=_("In enhanced mode it is told first that a message is kept (CA), then what became of it (AA, AE)."),
     )
+    silent_after_minutes = models.PositiveIntegerField(
+        _("silent after (minutes)"),
+        default=0,
+        help_text=_("So long without a message, and an alarm is raised. 0: it may be silent."),
+    )
+    queue_alarm = models.PositiveIntegerField(
+        _("alarm at so many waiting"),
+        default=100,
+        help_text=_("So many messages of either direction that wait, and an alarm is raised. 0: never."),
+    )
     is_active = models.BooleanField(_("active"), default=True)
     last_message_at = models.DateTimeField(_("last message"), null=True, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("last failure"), null=True, blank=True, editable=False)

@@ -40,6 +40,8 @@ RIGHTS = {
     "patients.merge": "radiology.merge_patient",
     "commitments.report": "pacs.change_storagecommitment",
     "worklist.diagnose": "worklist.view_worklistquery",
+    "interfaces.read": "integrations.view_hl7message",
+    "interfaces.replay": "integrations.change_hl7message",
 }
 
 

@@ -265,6 +265,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BEAT_SCHEDULE_FILENAME = str(SINAR_DATA / "broker" / "beat")
 CELERY_BEAT_SCHEDULE = {
     "run-due-jobs": {"task": "radiology.run_due_jobs", "schedule": 10.0},
+    "watch-interfaces": {"task": "integrations.watch_interfaces", "schedule": 60.0},
     "enqueue-upkeep": {"task": "radiology.enqueue_upkeep", "schedule": 3600.0},
 }
 
