@@ -142,6 +142,5 @@ class Hl7OrderStateAdmin(ViewOnly, SinarModelAdmin):
     site_path = "peer__site"
     list_display = ["order_ref", "peer", "is_announced", "told"]
     list_select_related = ["peer", "order_ref"]
-    list_filter = []
     search_fields = ["=order_ref__accession_number"]
     search_help_text = _("Accession number, in full")

@@ -77,7 +77,7 @@ class Receiver:
 
         async def connected(reader: HL7StreamReader, writer: HL7StreamWriter) -> None:
             self.connections += 1
-            tasks.add(task := asyncio.current_task())  # type: ignore[arg-type]
+            tasks.add(task := asyncio.current_task())
             try:
                 await self._converse(reader, writer)
             except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
