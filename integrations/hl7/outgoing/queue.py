@@ -45,7 +45,7 @@ NOTED_EVERY = timedelta(seconds=5)
 MOST_ATTEMPTS = 32_000
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def put(
     peer: Hl7Peer, written: Written, *, patient: Patient, also: Sequence[Patient] = (), order: Order | None = None
 ) -> Hl7Message:
@@ -72,7 +72,7 @@ def put(
     return row
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def wake(peer: Hl7Peer) -> None:
     """Make sure that a job which has not begun waits for the peer's queue, at the latest when it may be tried.
 
@@ -89,7 +89,7 @@ def wake(peer: Hl7Peer) -> None:
     ring()
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def send_again(rows: Sequence[Hl7Message]) -> int:
     """Put messages back that were given up, or let those that wait for another try go now; how many."""
     keys = [each.pk for each in rows]
@@ -111,7 +111,7 @@ def give_up(rows: Sequence[Hl7Message]) -> int:
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def try_now(peer: Hl7Peer) -> None:
     """Forget that the peer could not be reached: somebody changed where it is, or says that it is back."""
     Hl7Peer.objects.filter(pk=peer.pk).update(
