@@ -27,7 +27,6 @@ from integrations.models import QUEUED, AcknowledgmentCode, Direction, ExpectedA
 from radiology.errors import Unreachable
 from radiology.models import Job, JobState, Order, Patient
 from radiology.services import jobs
-from radiology.tasks import ring
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +75,8 @@ def put(
 def wake(peer: Hl7Peer) -> None:
     """Make sure that a job which has not begun waits for the peer's queue, at the latest when it may be tried.
 
-    The job is held until the transaction ends: nobody begins it before what it is to send can be seen.
+    The job is held until the transaction ends: nobody begins it before what it is to send can be seen. No bell is
+    rung for it: devices wait for some of these transactions, and a broker that is away must not keep them waiting.
     """
     now = timezone.now()
     job = _pending(peer).select_for_update(skip_locked=True).first()
@@ -84,9 +84,6 @@ def wake(peer: Hl7Peer) -> None:
         _enqueue(peer, now)
     elif job.next_attempt_at > now and not Hl7Peer.objects.filter(pk=peer.pk, next_try_at__gt=now).exists():
         Job.objects.filter(pk=job.pk).update(next_attempt_at=now)
-    else:
-        return
-    ring()
 
 
 @transaction.atomic(savepoint=False)
