@@ -15,17 +15,18 @@ from worklist.signals import step_scheduled
 
 @receiver(order_placed)
 def tell_of_new_order(order: Order, who: Any = None, **_: Any) -> None:
-    telling.tell_order(order=order, who=who, is_placed=True)
+    telling.tell_order(orders=Order.objects.filter(pk=order.pk), site_id=order.site_id, who=who, is_placed=True)
 
 
 @receiver(order_changed)
 def tell_of_changed_order(order: Order, who: Any = None, **_: Any) -> None:
-    telling.tell_order(order=order, who=who)
+    telling.tell_order(orders=Order.objects.filter(pk=order.pk), site_id=order.site_id, who=who)
 
 
 @receiver(step_scheduled)
 def tell_of_new_time(step: ScheduledProcedureStep, who: Any = None, **_: Any) -> None:
-    telling.tell_order(order=step.requested_procedure_ref.order_ref, who=who, only_known=True)
+    orders = Order.objects.filter(requested_procedures=step.requested_procedure_ref_id)
+    telling.tell_order(orders=orders, site_id=step.site_id, who=who, only_known=True)
 
 
 @receiver(patient_saved)

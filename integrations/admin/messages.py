@@ -20,6 +20,7 @@ from integrations.hl7.outgoing import queue
 from integrations.message_view import DID
 from integrations.models import Direction, Hl7Message, MessageState
 from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
+from radiology.tasks import ring
 
 SHOWN = 20_000
 MOST_AGAIN = 100
@@ -46,11 +47,11 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
         "shown_direction",
         "shown_state",
         "kind",
-        "message_control_id",
         "peer",
-        "address",
         "acknowledgment_code",
         "short_error",
+        "message_control_id",
+        "address",
     ]
     list_filter = ["state", TypeFilter, "direction", ("peer", AutocompleteSelectFilter)]
     list_select_related = ["peer"]
@@ -63,7 +64,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
             {
                 "fields": (
                     "received_at",
-                    "shown_state",
+                    "state",
                     "error",
                     "note",
                     "shown_changes",
@@ -80,7 +81,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
             {"fields": ("acknowledgment_code", "shown_acknowledgment", "processed_at", "attempts", "due_at")},
         ),
         (
-            _("From"),
+            _("Header"),
             {
                 "fields": (
                     "peer",
@@ -98,7 +99,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
             },
         ),
     )
-    readonly_fields = ["shown_state", "shown_raw", "shown_acknowledgment", "shown_changes"]
+    readonly_fields = ["shown_raw", "shown_acknowledgment", "shown_changes"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Without the bytes, which may be megabytes each."""
@@ -125,7 +126,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
 
     @admin.display(description=_("direction"))
     def shown_direction(self, row: Hl7Message) -> str:
-        return f"{'→' if row.direction == Direction.OUT else '←'} {row.get_direction_display()}"
+        return "→" if row.direction == Direction.OUT else "←"
 
     @admin.display(description=_("type"))
     def kind(self, row: Hl7Message) -> str:
@@ -141,7 +142,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
             return _as_segments(bytes(row.raw), row.peer.sent_character_set if row.peer else "")
         return _as_segments(bytes(row.raw), row.peer.character_set if row.peer else "")
 
-    @admin.display(description=_("answer as sent"))
+    @admin.display(description=_("answer in full"))
     def shown_acknowledgment(self, row: Hl7Message) -> SafeString:
         return _as_segments(bytes(row.acknowledgment), "")
 
@@ -173,6 +174,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
     )
     def send_again(self, request: HttpRequest, queryset: QuerySet[Hl7Message]) -> None:
         count = self._act_on_sent(request, queryset, queue.send_again)
+        ring()
         told = ngettext("%(count)d message is being sent.", "%(count)d messages are being sent.", count)
         self.message_user(request, told % {"count": count}, messages.SUCCESS if count else messages.WARNING)
 

@@ -14,6 +14,7 @@ from integrations.hl7.outgoing import queue
 from integrations.models import Hl7Message, Hl7OrderState, Hl7Peer
 from radiology.admin.model_admin import NeverDeleted, SinarModelAdmin, ViewOnly
 from radiology.admin.people import SmallTable
+from radiology.tasks import ring
 
 # So far the messages of a queue are counted.
 COUNTED = 10_000
@@ -24,15 +25,15 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
     site_path = "site"
     list_display = [
         "name",
-        "sending_application",
-        "sending_facility",
         "addresses",
         "is_active",
         "last_message_at",
-        "last_failure_at",
         "destination",
         "queued",
         "last_sent_at",
+        "last_failure_at",
+        "sending_application",
+        "sending_facility",
         "site",
     ]
     list_filter = ["is_active", "site"]
@@ -43,7 +44,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
     readonly_fields = [
         "last_message_at",
         "last_failure_at",
-        "queued",
+        "queue_length",
         "last_sent_at",
         "unreachable_since",
         "next_try_at",
@@ -72,8 +73,11 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
             _("What is sent to it"),
             {
                 "fields": (
-                    ("destination_host", "destination_port", "destination_tls"),
-                    ("sends_orders", "sends_order_status", "sends_patients"),
+                    ("destination_host", "destination_port"),
+                    "destination_tls",
+                    "sends_orders",
+                    "sends_order_status",
+                    "sends_patients",
                     "sends_echoes",
                 )
             },
@@ -83,7 +87,9 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
             {
                 "fields": (
                     ("sent_version", "sent_character_set"),
-                    ("order_message", "filler_order", "patient_events"),
+                    "order_message",
+                    "filler_order",
+                    "patient_events",
                     "expected_answer",
                     ("sent_application", "sent_facility"),
                     ("receiving_application", "receiving_facility"),
@@ -92,7 +98,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
         ),
         (
             _("What waits"),
-            {"fields": ("queued", "last_sent_at", "unreachable_since", "next_try_at", "destination_error")},
+            {"fields": ("queue_length", "last_sent_at", "unreachable_since", "next_try_at", "destination_error")},
         ),
     )
 
@@ -108,6 +114,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
         super().save_model(request, obj, form, change)
         if change and obj.receives:
             queue.try_now(obj)
+            ring()
 
     @admin.display(description=_("sends to"))
     def destination(self, peer: Hl7Peer) -> str:
@@ -118,8 +125,12 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
         if not peer.pk or not (peer.receives or peer.queue):
             return None
         stuck = peer.unreachable_since is not None
-        shown = f"{COUNTED}+" if peer.queue >= COUNTED else str(peer.queue)
-        return "stuck" if stuck else "some" if peer.queue else "none", shown
+        return "stuck" if stuck else "some" if peer.queue else "none", self.queue_length(peer)
+
+    @admin.display(description=_("waiting to be sent"))
+    def queue_length(self, peer: Any) -> str:
+        queue = getattr(peer, "queue", 0)
+        return f"{COUNTED}+" if queue >= COUNTED else str(queue)
 
     @admin.action(description=_("Send now what waits, also to those that could not be reached"), permissions=["change"])
     def try_now(self, request: HttpRequest, queryset: QuerySet[Hl7Peer]) -> None:
@@ -127,6 +138,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
         for peer in peers:
             queue.try_now(peer)
             self.log_change(request, peer, [{"changed": {"fields": ["next_try_at"]}}])
+        ring()
         told = ngettext(
             "The messages of %(count)d system are being sent.",
             "The messages of %(count)d systems are being sent.",
@@ -142,6 +154,5 @@ class Hl7OrderStateAdmin(ViewOnly, SinarModelAdmin):
     site_path = "peer__site"
     list_display = ["order_ref", "peer", "is_announced", "told"]
     list_select_related = ["peer", "order_ref"]
-    list_filter: list[str] = []
     search_fields = ["=order_ref__accession_number"]
     search_help_text = _("Accession number, in full")

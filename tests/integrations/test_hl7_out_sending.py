@@ -382,6 +382,24 @@ class TestEnhancedMode:
         assert field(receiver.messages[0], "MSH", 16) == "NE"
         assert (row(message).state, message.note) == (MessageState.PROCESSED, "")
 
+    def test_no_answer_is_too_hostile_to_be_kept(self, receiver: Receiver) -> None:
+        rude = "\\X00\\\\X0B\\<script>" + "x" * 5000
+        receiver.answers = lambda message: [
+            ack(message).replace(control_id(message), "\\X00\\"),
+            "MSH|^~\\&\rMSA",
+            ack(message, "AR", f"ERR||{rude}|{rude}|E||||{rude}", f"ORC|NA|{rude}|"),
+        ]
+        message = put(receiving(receiver), make_patient("2"))
+        send_all()
+        assert row(message).state == MessageState.DEAD
+        assert "<script>" in message.error and len(message.error) < 700
+        receiver.answers = lambda message: [ack(message, "AA", f"ORC|NA|{rude}|")]
+        order = TestPlacersNumber().order(receiving(receiver, "Other"))
+        send_all()
+        order.refresh_from_db()
+        assert order.placer_order_number == ""
+        assert "64 characters" in Hl7Message.objects.get(order_ref=order, peer__name="Other").note
+
     def test_answers_to_other_messages_and_what_is_none_are_passed_over(self, receiver: Receiver) -> None:
         receiver.answers = lambda message: [
             ack(message).replace(control_id(message), "OTHER"),
@@ -398,7 +416,8 @@ class TestPlacersNumber:
     def order(self, peer: Hl7Peer) -> Order:
         order = make_order(make_patient("1"), accession_number="ACC1")
         make_requested_procedure(order)
-        telling.tell_order(order=order, who=None, is_placed=True)
+        orders = Order.objects.filter(pk=order.pk)
+        telling.tell_order(orders=orders, site_id=order.site_id, who=None, is_placed=True)
         return order
 
     @pytest.mark.parametrize("orc", ["ORC|NA|P-9^SIMRS|ACC1^SINAR", "ORC|OK|P-9", "PID|1||1\rORC|NA|P-9|ACC1\rOBR|1"])

@@ -330,5 +330,5 @@ def test_telling_costs_the_same_however_long_the_queue_is(simrs: Hl7Peer, django
     """What one move of a step costs in all."""
     for number in range(5):
         step = the_step(place(make_patient(str(number))))
-        with django_assert_max_num_queries(35):
+        with django_assert_max_num_queries(36):
             move_step(step=step, to=StepStatus.STARTED)

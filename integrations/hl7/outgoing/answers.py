@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 
 from integrations.hl7.message import Message
 from integrations.models import AcknowledgmentCode
+from radiology.dicom import clean
 
 # After an error: what the message needs may be on its way to the peer. Then a person decides.
 ERROR_DELAYS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1))
@@ -15,6 +16,8 @@ PASSES = {"206", "207"}
 COMMITS = {AcknowledgmentCode.COMMIT_ACCEPT, AcknowledgmentCode.COMMIT_ERROR, AcknowledgmentCode.COMMIT_REJECT}
 ACCEPTS = {AcknowledgmentCode.ACCEPT, AcknowledgmentCode.COMMIT_ACCEPT}
 REJECTS = {AcknowledgmentCode.REJECT, AcknowledgmentCode.COMMIT_REJECT}
+
+LONGEST_TEXT, LONGEST_PLACE = 500, 100
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ def read_answer(raw: bytes, message: Message) -> tuple[str, Answer] | None:
     # Before 2.5 the code stood in ERR-1.4.
     error_code = err.text(3) or err.text(1, 4)
     said = [err.text(8), msa.text(3), err.text(7), err.text(3, 2) or err.text(1, 4, 2)]
-    text = next((each for each in said if each), "")
-    place = "-".join(part for part in (err.text(2), err.text(2, 3)) if part)
+    text = clean(next((each for each in said if each), ""))[:LONGEST_TEXT]
+    place = "-".join(part for part in (clean(err.text(2)), clean(err.text(2, 3))) if part)[:LONGEST_PLACE]
     answer = Answer(AcknowledgmentCode(code), raw, message, _sentence(code, text, place), error_code)
-    return msa.text(2), answer
+    return clean(msa.text(2)), answer
 
 
 def _sentence(code: str, text: str, place: str) -> str:

@@ -14,6 +14,7 @@ from worklist.models import ScheduledProcedureStep
 
 STRUCTURES = {OrderMessage.ORM: "ORM_O01", OrderMessage.OMG: "OMG_O19", OrderMessage.OMI: "OMI_O23"}
 UNKNOWN_CLASS = "U"  # HL7 table 0004
+UNKNOWN = "OT"
 PREGNANT = "B6"  # HL7 table 0009
 STATUS_CHANGED = "SC"
 # TQ1-9 and TQ.6; what reads them here turns them back.
@@ -113,7 +114,8 @@ def _request(writer: Writer, order: Order, group: Group, number: int, is_new: bo
     scheme = procedure.procedure_coding_scheme
     code: Composite = (
         procedure.procedure_code_value,
-        procedure.requested_procedure_description,
+        # Of images that nobody ordered nobody may have said more.
+        procedure.requested_procedure_description or procedure.procedure_code_value or procedure.modality or UNKNOWN,
         "" if not procedure.procedure_code_value else values.LOCAL_CODES if scheme == values.OUR_CODES else scheme,
     )
     side = procedure.laterality if writer.is_since(SentVersion.V2_4) else ""

@@ -27,7 +27,6 @@ from integrations.models import QUEUED, AcknowledgmentCode, Direction, ExpectedA
 from radiology.errors import Unreachable
 from radiology.models import Job, JobState, Order, Patient
 from radiology.services import jobs
-from radiology.tasks import ring
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +44,7 @@ NOTED_EVERY = timedelta(seconds=5)
 MOST_ATTEMPTS = 32_000
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def put(
     peer: Hl7Peer, written: Written, *, patient: Patient, also: Sequence[Patient] = (), order: Order | None = None
 ) -> Hl7Message:
@@ -72,11 +71,12 @@ def put(
     return row
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def wake(peer: Hl7Peer) -> None:
     """Make sure that a job which has not begun waits for the peer's queue, at the latest when it may be tried.
 
-    The job is held until the transaction ends: nobody begins it before what it is to send can be seen.
+    The job is held until the transaction ends: nobody begins it before what it is to send can be seen. No bell is
+    rung for it: devices wait for some of these transactions, and a broker that is away must not keep them waiting.
     """
     now = timezone.now()
     job = _pending(peer).select_for_update(skip_locked=True).first()
@@ -84,12 +84,9 @@ def wake(peer: Hl7Peer) -> None:
         _enqueue(peer, now)
     elif job.next_attempt_at > now and not Hl7Peer.objects.filter(pk=peer.pk, next_try_at__gt=now).exists():
         Job.objects.filter(pk=job.pk).update(next_attempt_at=now)
-    else:
-        return
-    ring()
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def send_again(rows: Sequence[Hl7Message]) -> int:
     """Put messages back that were given up, or let those that wait for another try go now; how many."""
     keys = [each.pk for each in rows]
@@ -111,7 +108,7 @@ def give_up(rows: Sequence[Hl7Message]) -> int:
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def try_now(peer: Hl7Peer) -> None:
     """Forget that the peer could not be reached: somebody changed where it is, or says that it is back."""
     Hl7Peer.objects.filter(pk=peer.pk).update(

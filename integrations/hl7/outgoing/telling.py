@@ -4,7 +4,7 @@ that moment, and sent later (queue)."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch, Q, QuerySet
 
 from integrations.hl7.outgoing import orders, patients, queue
 from integrations.hl7.outgoing.orders import Group
@@ -25,28 +25,21 @@ CALLED_OFF = {CANCELLED, DISCONTINUED}
 Told = dict[str, list[str]]
 
 
-def tell_order(*, order: Order, who: Any, is_placed: bool = False, only_known: bool = False) -> None:
-    """Tell the peers of the order's site what is new about it, each what it wants to hear and does not know.
+def tell_order(
+    *, orders: QuerySet[Order], site_id: int | None, who: Any, is_placed: bool = False, only_known: bool = False
+) -> None:
+    """Tell the peers of the site what is new about these orders, each what it wants to hear and does not know.
+
+    The orders are looked at only when there is such a peer.
 
     `is_placed`: it was made just now. `only_known`: nobody is told who never heard of it (its steps are made before
     anybody hears that it was placed).
     """
-    peers = list(_peers(order.site_id).filter(Q(sends_orders=True) | Q(sends_order_status=True)))
+    peers = list(_peers(site_id).filter(Q(sends_orders=True) | Q(sends_order_status=True)))
     if not peers:
         return
-    order = Order.objects.select_related("patient_ref", "site").get(pk=order.pk)
-    if order.status == OrderStatus.DRAFT or not _has_number(order.patient_ref):
-        return
-    known = {
-        each.peer_id: each for each in Hl7OrderState.objects.select_for_update().filter(order_ref=order, peer__in=peers)
-    }
-    groups: list[Group] | None = None
-    for peer in peers:
-        state = known.get(peer.pk)
-        if state is None and only_known:
-            continue
-        groups = _groups(order) if groups is None else groups
-        _tell_order(peer, order, who, state or Hl7OrderState(peer=peer, order_ref=order), groups, is_placed)
+    for order in orders.select_related("patient_ref", "site").order_by("pk"):
+        _tell_peers(peers, order, who, is_placed, only_known)
 
 
 def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], who: Any) -> None:
@@ -69,12 +62,27 @@ def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
     if not _has_number(survivor):
         return
     if not _has_number(merged):
-        for order in Order.objects.filter(patient_ref=survivor, origin=OrderOrigin.IMAGES, hl7_states=None):
-            tell_order(order=order, who=who, is_placed=True)
+        unheard = Order.objects.filter(patient_ref=survivor, origin=OrderOrigin.IMAGES, hl7_states=None)
+        tell_order(orders=unheard, site_id=survivor.site_id, who=who, is_placed=True)
         return
     for peer in _peers(survivor.site_id).filter(sends_patients=True):
         if not _is_own(peer, who):
             queue.put(peer, patients.merged(peer, survivor, merged), patient=survivor, also=[merged])
+
+
+def _tell_peers(peers: Sequence[Hl7Peer], order: Order, who: Any, is_placed: bool, only_known: bool) -> None:
+    if order.status == OrderStatus.DRAFT or not _has_number(order.patient_ref):
+        return
+    known = {
+        each.peer_id: each for each in Hl7OrderState.objects.select_for_update().filter(order_ref=order, peer__in=peers)
+    }
+    groups: list[Group] | None = None
+    for peer in peers:
+        state = known.get(peer.pk)
+        if state is None and only_known:
+            continue
+        groups = _groups(order) if groups is None else groups
+        _tell_order(peer, order, who, state or Hl7OrderState(peer=peer, order_ref=order), groups, is_placed)
 
 
 def _tell_order(
