@@ -68,19 +68,21 @@ def acknowledge(
     responds: bool = False,
     is_accept: bool = False,
     is_enhanced: bool = False,
+    kind: str = "",
+    response: Sequence[str] = (),
 ) -> tuple[str, bytes]:
     """The answer to a message (None: it could not be read), and its MSA-1: accepted, or why not.
 
     `responds`: an order is answered by an order response rather than a plain ACK. `is_accept`: it is said only
     that the message is kept (CA, CE, CR), not what became of it. `is_enhanced`: the answer says that none is wanted
-    for itself.
+    for itself. `kind` and `response`: what a question is answered with, MSH-9 and segments.
     """
     code = AcknowledgmentCode.ACCEPT.value
     if fault is not None:
         code = (AcknowledgmentCode.REJECT if fault.is_rejection else AcknowledgmentCode.ERROR).value
     if is_accept:
         code = ACCEPT_CODES[code]
-    segments = [_header(message, responds=responds, is_enhanced=is_enhanced)]
+    segments = [_header(message, kind or (responds and _response_kind(message)) or "", is_enhanced=is_enhanced)]
     control_id = message.message_control_id if message else ""
     # MSA-3 is deprecated since 2.4, and what most engines show to people.
     said = encode(fault.text[:LONGEST_TEXT]) if fault else ""
@@ -95,19 +97,23 @@ def acknowledge(
             _segment("ORC", each.control, encode(each.placer_order_number), encode(each.filler_order_number))
             for each in orders
         ]
+    segments += response
     text = "\r".join(segments) + "\r"
     codec = character_sets.codec_of(message.character_set if message else "") or "utf-8"
     return code, text.encode(codec, "replace")
 
 
-def _header(message: Message | None, *, responds: bool, is_enhanced: bool) -> str:
+def _response_kind(message: Message | None) -> str:
+    return ORDER_RESPONSES.get(message.trigger_event, "") if message is not None else ""
+
+
+def _header(message: Message | None, kind: str, *, is_enhanced: bool) -> str:
     """MSH, to whom it came from: applications and facilities swapped."""
     now = timezone.localtime().strftime("%Y%m%d%H%M%S%z")
     own_id = uuid7().hex[12:]
     if message is None:
         return _segment("MSH", "^~\\&", APPLICATION, "", "", "", now, "", "ACK", own_id, "P", VERSION)
     event = message.trigger_event
-    kind = ORDER_RESPONSES.get(event, "") if responds else ""
     return _segment(
         "MSH",
         "^~\\&",

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext as _
 
-from integrations.hl7 import adt, appointments, orders
+from integrations.hl7 import adt, appointments, orders, queries
 from integrations.hl7.acknowledgment import ORDER_RESPONSES, Fault
 from integrations.hl7.adt import Handler
 from integrations.hl7.message import Message
@@ -14,6 +14,7 @@ ANSWERS = {"ACK", "MCF"}
 HANDLERS: dict[tuple[str, str], Handler] = {
     **{("ADT", event): handler for event, handler in adt.EVENTS.items()},
     **{("SIU", event): handler for event, handler in appointments.EVENTS.items()},
+    **queries.EVENTS,
     ("ORM", "O01"): orders.process,
     ("OMG", "O19"): orders.process,
     ("OMI", "O23"): orders.process,

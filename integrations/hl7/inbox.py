@@ -346,8 +346,15 @@ def _answer(row: Hl7Message, message: Message | None, fault: Fault | None, outco
         and dispatch.is_order(message)
     )
     orders = outcome.orders if outcome else []
+    response = outcome.response if outcome else None
     code, row.acknowledgment = acknowledge(
-        message, fault=fault, orders=orders, responds=responds, is_enhanced=row.is_enhanced
+        message,
+        fault=fault,
+        orders=orders,
+        responds=responds,
+        is_enhanced=row.is_enhanced,
+        kind=response.kind if response else "",
+        response=response.segments if response else (),
     )
     row.acknowledgment_code = code
     row.error = fault.text if fault else ""

@@ -9,6 +9,14 @@ from integrations.hl7.acknowledgment import OrderReply
 from radiology.models import Order, Patient
 
 
+@dataclass(frozen=True)
+class Response:
+    """What a question is answered with, behind MSH and MSA: MSH-9 of the answer, and its segments."""
+
+    kind: str
+    segments: list[str]
+
+
 @dataclass
 class Outcome:
     """Filled in while a message is processed."""
@@ -18,6 +26,7 @@ class Outcome:
     changed: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     orders: list[OrderReply] = field(default_factory=list)
+    response: Response | None = None
 
     def did(self, what: str, row: Model) -> None:
         """`what` (created, changed, merged …) happened to `row`."""

@@ -39,7 +39,7 @@ def identifiers(patient: Patient) -> list[Composite]:
     own = identifier(patient.patient_id, patient.issuer_of_patient_id, KINDS[IdentifierKind.MRN])
     others = [
         identifier(each.value, each.issuer, KINDS.get(IdentifierKind(each.kind), "U"))
-        for each in patient.identifiers.order_by("pk")
+        for each in sorted(patient.identifiers.all(), key=lambda each: each.pk)
     ]
     return [own, *others]
 
@@ -74,8 +74,8 @@ def filler_number(order: Order) -> str:
     return order.filler_order_number or order.accession_number or str(order.public_id)
 
 
-def pid(writer: Writer, patient: Patient, *, cleared: frozenset[str] = frozenset()) -> str:
-    """PID. `cleared` are fields that were emptied, which the receiver is to empty too."""
+def pid(writer: Writer, patient: Patient, *, cleared: frozenset[str] = frozenset(), position: int = 1) -> str:
+    """PID. `cleared` are fields that were emptied, which the receiver is to empty too; `position` is PID-1."""
 
     def said(name: str) -> str:
         return or_delete(getattr(patient, name), was_there=name in cleared)
@@ -86,7 +86,7 @@ def pid(writer: Writer, patient: Patient, *, cleared: frozenset[str] = frozenset
     return writer.segment(
         "PID",
         {
-            1: "1",
+            1: str(position),
             3: identifiers(patient),
             5: spelt,
             6: mother or said("patient_mother_birth_name"),
