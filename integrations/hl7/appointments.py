@@ -1,10 +1,12 @@
 """SIU: appointments that the hospital's scheduling system gives (HL7 v2 chapter 10)."""
 
+import re
 import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import orders, values
@@ -58,11 +60,16 @@ def book(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
 
 
 def call_off(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
-    """S15 S17: off the calendar. The order waits for another time."""
-    for step in _known(message, peer, outcome):
+    """S15 S17: off the calendar. The order waits for another time, and not from the one that is called off."""
+    steps = _known(message, peer, outcome)
+    for step in steps:
         if step.scheduled_start is not None:
             unschedule_step(step=step, who=peer, reason=_("The hospital system says so"))
             outcome.did("changed", step)
+    order, start = outcome.order, _start(message, _services(message)[0], peer)
+    is_whole = order is not None and not _waiting(order).exclude(pk__in=[step.pk for step in steps]).exists()
+    if order is not None and is_whole and start == order.requested_start and _ask_for(order, None, peer):
+        outcome.did("changed", order)
 
 
 def miss(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
@@ -175,12 +182,7 @@ def _services(message: Message) -> list[Service]:
 
 def _steps(services: list[Service], order: Order, peer: Hl7Peer) -> list[tuple[Service, ScheduledProcedureStep]]:
     """The step that each service is about: of the procedure that it names, else of all that wait."""
-    steps = list(
-        ScheduledProcedureStep.objects.filter(requested_procedure_ref__order_ref=order)
-        .exclude(status__in=_DONE)
-        .select_related("requested_procedure_ref", "site", "room", "device")
-        .order_by("pk")
-    )
+    steps = list(_waiting(order).select_related("requested_procedure_ref", "site", "room", "device").order_by("pk"))
     if not steps:
         raise Conflict(_("No examination of this order waits."), field="status")
     found = []
@@ -197,6 +199,10 @@ def _steps(services: list[Service], order: Order, peer: Hl7Peer) -> list[tuple[S
     if not found:
         raise NotFound(_("The order has no procedure that AIS-3 names."), field="AIS-3")
     return found
+
+
+def _waiting(order: Order) -> QuerySet[ScheduledProcedureStep]:
+    return ScheduledProcedureStep.objects.filter(requested_procedure_ref__order_ref=order).exclude(status__in=_DONE)
 
 
 def _put(
@@ -220,8 +226,13 @@ def _put(
 def _wish(order: Order, message: Message, services: list[Service], peer: Hl7Peer) -> bool:
     """Steps that have no room wait for one, from the time of the appointment on, one after the other."""
     start = _start(message, services[0], peer)
+    return start is not None and _ask_for(order, start, peer)
+
+
+def _ask_for(order: Order, start: datetime | None, peer: Hl7Peer) -> bool:
+    """The order is wanted at that time, or at none; whether that is new."""
     order.refresh_from_db()
-    if start is None or order.requested_start == start:
+    if order.requested_start == start:
         return False
     change_order(
         order=order,
@@ -276,8 +287,8 @@ def _minutes(message: Message, service: Service, start: datetime, peer: Hl7Peer)
     """How long it lasts: AIS-7, SCH-9, or until SCH-11.5; None where nothing is said."""
     sch = message.first("SCH")
     for number, unit in ((service.ais.text(7), service.ais.text(8)), (sch.text(9), sch.text(10))):
-        if number.isdecimal() and len(number) < 6:
-            return max(1, round(int(number) * UNITS.get(unit.upper(), 1.0)))
+        if re.fullmatch(r"\d{1,5}(\.\d{1,6})?", number, re.ASCII) and float(number):
+            return max(1, round(float(number) * UNITS.get(unit.upper(), 1.0)))
     end = values.moment(sch.text(11, 5), zoneinfo.ZoneInfo(peer.site.time_zone)) if sch.text(11, 5) else None
     return int((end - start).total_seconds()) // 60 if end is not None and end > start else None
 

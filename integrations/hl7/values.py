@@ -9,6 +9,8 @@ from integrations.hl7.message import Repetition, Segment
 
 SCHOLARLY = 6  # XPN: the degree, which DICOM has among the suffixes
 IDEOGRAPHIC, PHONETIC = "I", "P"
+# HL7 table 0200: names that are known to be wrong, or are no longer to be used.
+PAST_NAMES = {"BAD", "NOUSE"}
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,14 @@ def person_name(names: Iterable[Repetition], *, first: int = 1) -> str:
     """A PN value of XPN repetitions (`first` 1) or of XCN ones, whose name begins at component 2.
 
     HL7 has family, given, middle, suffix, prefix, degree; DICOM prefix before suffix. Repetitions that say so of
-    themselves (XPN-8) become the ideographic and phonetic group.
+    themselves (XPN-8) become the ideographic and phonetic group; those that are no longer to be used (XPN-7) are
+    passed over, where there is another.
     """
+    kind, spelled = (7, 8) if first == 1 else (10, 15)
+    told = list(names)
     groups: dict[str, str] = {}
-    for name in names:
-        spelling = name.text(first + 7).upper()
+    for name in [each for each in told if each.text(kind).upper() not in PAST_NAMES] or told:
+        spelling = name.text(spelled).upper()
         group = spelling if spelling in {IDEOGRAPHIC, PHONETIC} else ""
         groups.setdefault(group, _group(name, first))
     return "=".join([groups.get("", ""), groups.get(IDEOGRAPHIC, ""), groups.get(PHONETIC, "")]).rstrip("=")
@@ -64,8 +69,12 @@ def identifiers(field: Iterable[Repetition], *, default_issuer: str = "") -> lis
 
 
 def address(value: Repetition) -> str:
-    """An XAD on one line: street, other designation, city, state, postal code, country."""
+    """An XAD on one line: street, other designation, city, state, postal code, country.
+
+    Of a street in parts (SAD) the first is all of it; without that, its name and the number of the dwelling.
+    """
     street, other, city, state, postal, country = (value.text(number) for number in range(1, 7))
+    street = street or " ".join(part for part in (value.text(1, 2), value.text(1, 3)) if part)
     parts = [street, other, " ".join(part for part in (city, postal) if part), state, country]
     return ", ".join(" ".join(part.split()) for part in parts if part)
 

@@ -65,6 +65,20 @@ def test_an_appointment_puts_its_order_on_the_calendar(mllp: MllpClient, room: R
     assert step().version == version and "Nothing was changed" in last_message().note
 
 
+DURATIONS = [("45", "min", 45), ("2700.000", "s", 45), ("1.5", "H", 90), ("0.000", "s", 30), ("half an hour", "", 30)]
+
+
+def test_a_duration_may_have_decimals(mllp: MllpClient, room: Room) -> None:
+    """What is no duration leaves the one of SCH-11."""
+    mllp.ask(order("P1"))
+    times = sch(order="P1", start="20310512090000+0000", until="20310512093000+0000")
+    for number, unit, minutes in DURATIONS:
+        service = f"AIS|1||CTHEAD^CT Head^L|20310512090000+0000|||{number}|{unit}"
+        answer = mllp.ask(message("SIU^S12", times, pid(), service, "AIL|1||CT1"))
+        assert answer.code == "AA", answer.text
+        assert step().scheduled_end == DAY + timedelta(hours=9, minutes=minutes), number
+
+
 def test_it_is_moved_called_off_and_given_another_time(mllp: MllpClient, room: Room) -> None:
     mllp.ask(order("P1"))
     mllp.ask(message("SIU^S12", sch(order="P1"), pid(), ais(), "AIL|1||CT1"))
@@ -76,7 +90,7 @@ def test_it_is_moved_called_off_and_given_another_time(mllp: MllpClient, room: R
     for event in ("S15", "S17"):
         assert mllp.ask(message(f"SIU^{event}", later, pid())).code == "AA"
         assert (step().room, step().scheduled_start, step().status) == (None, None, "SCHEDULED")
-    assert Order.objects.get().status == "active"
+    assert (Order.objects.get().status, Order.objects.get().requested_start) == ("active", None)
     assert mllp.ask(message("SIU^S12", sch(order="P1"), pid(), ais(), "AIL|1||CT1")).code == "AA"
     assert mllp.ask(message("SIU^S26", sch(order="P1"), pid())).code == "AA"
     assert step().status == "NO SHOW"

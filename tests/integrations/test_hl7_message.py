@@ -123,8 +123,17 @@ def test_names_keep_their_parts_in_the_order_of_dicom() -> None:
     assert values.person_name(doctor.repetitions(8), first=2) == ""
     doctor = read("PV1|1|I||||||1234^SARI^DEWI^^Sp.Rad^dr").first("PV1")
     assert values.person_name(doctor.repetitions(8), first=2) == "SARI^DEWI^^dr^Sp.Rad"
+    doctor = read("PV1|1|I||||||1234^SARI^DEWI^^^^^^I").first("PV1")  # XCN-9 is who gave the number
+    assert values.person_name(doctor.repetitions(8), first=2) == "SARI^DEWI"
     technician = read("OBR|1||||||||||||||||||||||||||||||||||7&NUGROHO&ADI").first("OBR")
     assert values.person_of_subcomponents(technician.value(35)) == "NUGROHO^ADI"
+
+
+def test_a_name_that_is_no_longer_to_be_used_is_passed_over() -> None:
+    """HL7 table 0200; where it is the only one, it is the name."""
+    segment = read("PID|1||12||Smith^John^^^^^NOUSE~Smith^Janet^^^^^L").first("PID")
+    assert values.person_name(segment.repetitions(5)) == "Smith^Janet"
+    assert values.person_name(segment.repetitions(5)[:1]) == "Smith^John"
 
 
 def test_an_acceptance_echoes_the_id_and_swaps_the_applications() -> None:

@@ -62,7 +62,8 @@ def test_an_update_that_says_nothing_new_changes_nothing(mllp: MllpClient) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"), [("M", "M"), ("F", "F"), ("U", ""), ("A", "O"), ("N", "O"), ("O", "O"), ("m", "M"), ("L", "M")]
+    ("said", "kept"),
+    [*(("M", "M"), ("F", "F"), ("U", ""), ("A", "O"), ("N", "O"), ("O", "O"), ("m", "M"), ("L", "M")), ("female", "F")],
 )
 def test_sexes_of_hl7_become_those_of_dicom(mllp: MllpClient, said: str, kept: str) -> None:
     assert mllp.ask(message("ADT^A04", pid(sex=said))).code == "AA"
