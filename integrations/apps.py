@@ -8,3 +8,4 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         from integrations import configuration, movers, receivers  # noqa: F401  (registers them)
+        from integrations.webhooks import receivers as webhook_receivers  # noqa: F401

@@ -1,6 +1,6 @@
-"""What this app adds to the configuration file: the systems that send and receive HL7."""
+"""What this app adds to the configuration file: systems that speak HL7, and those that are told of events."""
 
-from integrations.models import Hl7Peer
+from integrations.models import Hl7Peer, Webhook, WebhookNetwork
 from radiology.services.configuration import Section, register
 
 DESTINATION = (
@@ -43,5 +43,16 @@ PEERS = Section(
         *DESTINATION,
     ),
 )
+WEBHOOK_NETWORKS = Section("webhook_networks", WebhookNetwork, ("site", "network"), ("plain_http", "description"))
+# A webhook sends only once somebody has given its receiver a secret.
+WEBHOOKS = Section(
+    "webhooks",
+    Webhook,
+    ("site", "name"),
+    ("client", "url", "events", "base_url", "is_active"),
+    when_new={"is_active": False},
+    references={"client": ("name",)},
+    only={"ended_at": None},
+)
 
-register(PEERS)
+register(PEERS, WEBHOOK_NETWORKS, WEBHOOKS)

@@ -4,8 +4,9 @@ from celery import shared_task
 
 from integrations.hl7 import alarms, replay
 from integrations.hl7.outgoing import queue
+from integrations.webhooks import deliver
 
-__all__ = ["queue", "replay", "watch_interfaces"]
+__all__ = ["deliver", "queue", "replay", "watch_interfaces"]
 
 
 @shared_task(name="integrations.watch_interfaces")

@@ -84,6 +84,10 @@ class OutOfResources(RadiologyError):
     """No space, no memory, no database: nothing is wrong with the request, try again later."""
 
 
+class TooManyRequests(RadiologyError):
+    """More than the caller may ask for in this time; `retry_after` among the facts says in how many seconds."""
+
+
 class Unreachable(RadiologyError):
     """A peer did not answer or refused."""
 
@@ -113,6 +117,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     DataSetMismatch: Outcome(409, 0xA900, "AE"),
     UnknownDestination: Outcome(404, 0xA801, "AE"),
     OutOfResources: Outcome(507, 0xA700, "AE"),
+    TooManyRequests: Outcome(429, 0xA700, "AE"),
     Unreachable: Outcome(502, 0xA702, "AE"),
 }
 UNEXPECTED = Outcome(500, 0xC001, "AE")
@@ -142,6 +147,8 @@ def problem(error: RadiologyError, **more: Any) -> JsonResponse:
     if error.field:
         body["field"] = error.field
     response = JsonResponse({**body, **more}, status=status, content_type="application/problem+json")
+    if "retry_after" in error.facts:
+        response["Retry-After"] = str(error.facts["retry_after"])
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="Sinar", Basic realm="Sinar", charset="UTF-8"'
     return response

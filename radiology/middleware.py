@@ -1,10 +1,13 @@
 """What surrounds every page: the log line of a request, and the user's language and time zone."""
 
+import contextlib
+import ipaddress
 import time
 import zoneinfo
 from collections.abc import Callable
 
 import structlog
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone, translation
 
@@ -32,6 +35,27 @@ class RequestLogMiddleware:
                 status=response.status_code,
                 milliseconds=round((time.monotonic() - started) * 1000),
             )
+        return response
+
+
+class CallerMiddleware:
+    """Behind a front server, the caller's address is the last one of X-Forwarded-For: the one that it wrote itself.
+
+    What callers write there before it is not believed. Answers say what is left of the caller's allowance.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if settings.SINAR_BEHIND_PROXY:
+            last = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+            with contextlib.suppress(ValueError):
+                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
+        response = self.get_response(request)
+        allowance = getattr(request, "allowance", None)
+        for name, value in allowance.headers.items() if allowance else ():
+            response[name] = value
         return response
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Model
 
-from integrations.models import Hl7Message, Hl7Peer
+from integrations.models import Hl7Message, Hl7Peer, Webhook, WebhookDelivery
 from pacs.models import (
     HeldObject,
     HeldReason,
@@ -122,6 +122,16 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         patient_ref=patient,
         order_ref=order,
     )
+    webhook = Webhook.objects.create(site=site, name="SIMRS", url="https://simrs.example", events=["study.complete"])
+    delivery = WebhookDelivery.objects.create(
+        site=site,
+        webhook=webhook,
+        job=job,
+        event="study.complete",
+        subject="2.25.10",
+        body="{}",
+        delivered_at=job.created_at,
+    )
     multiply(patient, times=times, patient_id="'RM-' || n", patient_name_sort="'SARI ' || n")
     multiply(word, times=times, patient_ref_id=f"{FIRST} + n")
     multiply(identifier, times=times, patient_ref_id=f"{FIRST} + n", value="'3171-' || n")
@@ -143,6 +153,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
              event="'event.' || mod(n, 50)", user_id="n")  # fmt: skip
     multiply(message, times=times, message_control_id="'MSG-' || n", patient_ref_id=f"{FIRST} + n",
              order_ref_id=f"{FIRST} + n")  # fmt: skip
+    multiply(delivery, times=times, job_id=f"{FIRST} + n", subject="'2.25.10.' || n")
     rows = [
         patient,
         word,
@@ -159,6 +170,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         commitment,
         event,
         message,
+        delivery,
     ]
     with connection.cursor() as cursor:
         for row in rows:
@@ -182,4 +194,5 @@ GROWING: tuple[type[Model], ...] = (
     StorageCommitment,
     AuditEvent,
     Hl7Message,
+    WebhookDelivery,
 )

@@ -4,6 +4,7 @@ from integrations.models.destination import ExpectedAnswer, FillerOrder, OrderMe
 from integrations.models.message import FAULTY, QUEUED, UNDONE, AcknowledgmentCode, Direction, Hl7Message, MessageState
 from integrations.models.order_state import Hl7OrderState
 from integrations.models.peer import AcknowledgmentMode, Hl7Peer, ReplyType, UnknownPatient, UnknownProcedure
+from integrations.models.webhook import Webhook, WebhookDelivery, WebhookEvent, WebhookNetwork
 
 __all__ = [
     "FAULTY",
@@ -27,4 +28,8 @@ __all__ = [
     "SentVersion",
     "UnknownPatient",
     "UnknownProcedure",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookEvent",
+    "WebhookNetwork",
 ]

@@ -24,7 +24,7 @@ class ApiClientAdmin(NeverDeleted, SmallTable):
     """A client that is made inactive shuts all its tokens out at once."""
 
     site_path = "site"
-    list_display = ["name", "site", "is_active", "created_at"]
+    list_display = ["name", "site", "is_active", "addresses", "requests_per_minute", "created_at"]
     list_filter = ["is_active", "site"]
     list_select_related = ["site"]
     search_fields = ["name"]
@@ -36,7 +36,7 @@ class ApiClientAdmin(NeverDeleted, SmallTable):
                     "A program that reads or stores through the web: the hospital system, a viewer, a script. "
                     "It sees the patients and images of its site. When it is not active, none of its tokens works."
                 ),
-                "fields": ("name", "site", "is_active", "created_at"),
+                "fields": ("name", "site", "is_active", "addresses", "requests_per_minute", "created_at"),
             },
         ),
     )
@@ -52,6 +52,7 @@ OPENS = {
     Scope.SCHEDULE_WRITE: _("put examinations on the schedule (schedule.write)"),
     Scope.STEPS_WRITE: _("report arrival, start and end of examinations (steps.write)"),
     Scope.PATIENTS_WRITE: _("find, register and change patients (patients.write)"),
+    Scope.WEBHOOKS_WRITE: _("be told of events by webhooks (webhooks.write)"),
     Scope.PATIENTS_MERGE: _("merge patients, and take a merge back (patients.merge)"),
 }
 

@@ -33,6 +33,7 @@ PATHS = {
     "order": ("`public_id` of the order", "01930f5e-9a41-7d10-b6b2-4c8b2e1c6a33"),
     "procedure": ("`public_id` of the procedure of an order", "01930f5e-9b52-7e21-8a13-6d0a4c3e8b55"),
     "attachment": ("`public_id` of the attachment", "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44"),
+    "webhook": ("`public_id` of the webhook", "01930f5e-cc20-7f4c-ad55-3a6f3e8b7c55"),
     "case": ("`public_id` of the reconciliation case", "01930f5e-bb10-7e3b-9c44-2f5e2d7a6b44"),
 }
 
@@ -66,7 +67,7 @@ def operation(
             description=description,
             parameters=asked,
             request=body,
-            responses={**answers, **documented(400, 401, 403, *errors)},
+            responses={**answers, **documented(400, 401, 403, 429, *errors)},
             examples=list(examples),
         )(handler)
 

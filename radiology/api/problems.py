@@ -69,6 +69,12 @@ CASES: dict[int, tuple[str, str, str, str]] = {
         "Send If-Match with the ETag of the study as you read it.",
         "If-Match",
     ),
+    429: (
+        "TooManyRequests",
+        "The client made more requests than it may: wait as many seconds as `Retry-After` says.",
+        "This client may make 12000 requests a minute: go on in 3 s.",
+        "",
+    ),
     502: ("Unreachable", "Where the bytes lie does not answer.", "The storage does not answer: try again.", ""),
     507: ("OutOfResources", "No space or no database: try again later.", "There is no space left.", ""),
 }

@@ -1,12 +1,17 @@
+import ipaddress
 from typing import cast
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from radiology.models.site import DEFAULT_SITE, Site
 from radiology.models.text import KeyField
+
+REQUESTS_PER_MINUTE = 12_000
 
 
 class Scope(models.TextChoices):
@@ -20,6 +25,7 @@ class Scope(models.TextChoices):
     ORDERS_WRITE = "orders.write", _("Place, change and cancel orders")
     SCHEDULE_WRITE = "schedule.write", _("Schedule examinations")
     STEPS_WRITE = "steps.write", _("Report arrival, start and end of examinations")
+    WEBHOOKS_WRITE = "webhooks.write", _("Be told of events")
 
 
 class ApiClient(models.Model):
@@ -28,6 +34,25 @@ class ApiClient(models.Model):
     name = models.CharField(_("name"), max_length=100, unique=True)
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE)
     is_active = models.BooleanField(_("active"), default=True)
+    addresses = ArrayField(
+        KeyField(max_length=43, blank=False),
+        verbose_name=_("addresses"),
+        blank=True,
+        default=list,
+        help_text=_(
+            "From where its tokens work, separated by commas: 10.1.2.3, 10.1.0.0/16. Elsewhere they are refused. "
+            "Empty: from anywhere."
+        ),
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        _("requests a minute"),
+        default=REQUESTS_PER_MINUTE,
+        validators=[MinValueValidator(10)],
+        help_text=_(
+            "Each process of the web server lets it make so many, all at once or spread out; more are answered 429, "
+            "with the seconds to wait. A viewer that fetches frames one by one makes thousands."
+        ),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
@@ -37,6 +62,25 @@ class ApiClient(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        for address in self.addresses or []:
+            try:
+                ipaddress.ip_network(address.strip(), strict=False)
+            except ValueError:
+                told = _("%(address)s is no address, such as 10.1.2.3 or 10.1.0.0/16.")
+                raise ValidationError({"addresses": ValidationError(told, params={"address": address})}) from None
+
+    def admits(self, address: str | None) -> bool:
+        """Whether its tokens work from there."""
+        if not self.addresses:
+            return True
+        try:
+            caller = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        caller = getattr(caller, "ipv4_mapped", None) or caller
+        return any(caller in ipaddress.ip_network(each.strip(), strict=False) for each in self.addresses)
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):

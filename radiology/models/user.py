@@ -42,6 +42,7 @@ RIGHTS = {
     "worklist.diagnose": "worklist.view_worklistquery",
     "interfaces.read": "integrations.view_hl7message",
     "interfaces.replay": "integrations.change_hl7message",
+    "webhooks.write": "integrations.change_webhook",
 }
 
 

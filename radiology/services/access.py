@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from radiology.errors import Conflict, InvalidValue, NotFound
+from radiology.errors import Conflict, InvalidValue, NotFound, TooManyRequests
 from radiology.models import ApiClient, ApiToken, Scope, Site, User
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,8 @@ def user_of_password(*, request: HttpRequest, name: str, password: str) -> User 
 
     A password found right is remembered for a minute in this process (as a keyed hash), because
     clients send it with every request and the stored hash is slow on purpose. After too many wrong
-    ones for a name from an address, or from an address, no password is looked at for a while.
+    ones for a name from an address, or from an address, no password is looked at for a while: raises
+    TooManyRequests then.
     """
     mark = hmac.new(settings.SECRET_KEY.encode(), f"{name}\x00{password}".encode(), hashlib.sha256).digest()
     with _lock:
@@ -106,7 +107,11 @@ def user_of_password(*, request: HttpRequest, name: str, password: str) -> User 
     address = request.META.get("REMOTE_ADDR", "")
     if _is_blocked(address, name):
         log.warning("password not looked at", address=address)
-        return None
+        raise TooManyRequests(
+            _("Too many wrong passwords: no password is looked at for up to %(minutes)d minutes.")
+            % {"minutes": WRONG_PASSWORDS_WITHIN // 60},
+            retry_after=WRONG_PASSWORDS_WITHIN,
+        )
     found = None if "\x00" in name else authenticate(request, username=name, password=password)
     if not isinstance(found, User):
         _count_wrong(address, name)

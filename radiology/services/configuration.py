@@ -31,7 +31,7 @@ class Section:
     """The rows of one model in the file. `key` and `fields` name its columns; a relation to a site is its code.
 
     `when_new` are values that a row gets when it is made, whatever the file says. `references` are relations to
-    other rows: by column, the paths whose values find the row, in the file a list.
+    other rows: by column, the paths whose values find the row, in the file a list. `only` says which rows are written.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Section:
     fields: tuple[str, ...]
     when_new: dict[str, Any] = field(default_factory=dict)
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    only: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -48,7 +49,7 @@ class Section:
     def rows(self) -> list[dict[str, Any]]:
         """All rows, as they stand in the file."""
         manager: Any = self.model._default_manager
-        return [self.row(each) for each in manager.order_by(*self.key, "pk")]
+        return [self.row(each) for each in manager.filter(**self.only).order_by(*self.key, "pk")]
 
     def row(self, found: Model) -> dict[str, Any]:
         return {name: self._value(found, name) for name in (*self.key, *self.fields)}
@@ -170,7 +171,7 @@ register(
             "keeps_deleted_for",
         ),
     ),
-    Section("api_clients", ApiClient, ("name",), ("site", "is_active")),
+    Section("api_clients", ApiClient, ("name",), ("site", "is_active", "addresses", "requests_per_minute")),
 )
 
 

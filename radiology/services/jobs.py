@@ -4,12 +4,13 @@
 is named by its job's kind, registered with `@handles("kind")`, and must be safe to run twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from radiology.errors import OutOfResources, RadiologyError, Unreachable
@@ -90,6 +91,11 @@ def enqueue(
     return Job.objects.get(idempotency_key=idempotency_key)
 
 
+def enqueue_all(jobs: Iterable[Job]) -> list[Job]:
+    """Add many jobs, not yet saved, to the current transaction with one statement."""
+    return Job.objects.bulk_create(jobs)
+
+
 def claim(*, now: datetime | None = None) -> Job | None:
     """Take the next due job: one whose lease ran out, else one that is pending and due.
 
@@ -158,7 +164,7 @@ def run(*, job: Job) -> None:
     except Postponed as postponed:
         _mine(job).update(
             state=JobState.PENDING,
-            attempts=job.attempts - 1,
+            attempts=F("attempts") - 1,
             next_attempt_at=postponed.until,
             lease_until=None,
             error=postponed.why,
@@ -174,6 +180,14 @@ def retry(*, job: Job) -> None:
     """Put a failed or cancelled job back, by a person's wish."""
     Job.objects.filter(pk=job.pk, state__in=[JobState.DEAD, JobState.CANCELLED]).update(
         state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error=""
+    )
+
+
+def run_again(*, jobs: Any) -> int:
+    """Put back finished jobs of a queryset, those that were done included, by a person's wish; how many."""
+    finished = jobs.filter(state__in=[JobState.DONE, JobState.DEAD, JobState.CANCELLED])
+    return int(
+        finished.update(state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error="")
     )
 
 

@@ -133,6 +133,9 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("What HL7 peers know"), "inventory", "integrations.Hl7OrderState"),
                 _entry(_("API clients"), "api", "radiology.ApiClient"),
                 _entry(_("API tokens"), "key", "radiology.ApiToken"),
+                _entry(_("Webhooks"), "webhook", "integrations.Webhook"),
+                _entry(_("Webhook deliveries"), "outbox", "integrations.WebhookDelivery"),
+                _entry(_("Networks of webhooks"), "shield", "integrations.WebhookNetwork"),
                 _entry(_("Idempotency keys"), "repeat_one", "radiology.IdempotencyKey"),
             ),
             _group(

@@ -10,7 +10,8 @@ person's name and password (or any name and a token as password), or the session
 a session that change something carry `X-CSRFToken`. A token sees the patients and studies of its client's site. Its
 scopes: `studies.read` to search and fetch, `studies.write` to store and correct, `studies.delete` to delete and
 restore, `patients.write` and `patients.merge` to register, change and merge patients, `orders.write` to place and
-change orders, `schedule.write` to schedule examinations, `steps.write` to report their arrival, start and end.
+change orders, `schedule.write` to schedule examinations, `steps.write` to report their arrival, start and end,
+`webhooks.write` to be told of events.
 
 **Names.** `GET /studies` has the names that hospital systems were promised; everywhere else attributes are DICOM
 keywords in snake_case. Addresses end without a slash. Identifiers are text: `001234` is not `1234`.
@@ -23,6 +24,9 @@ addresses of the `next` and `previous` page. Pages stay right while studies arri
 
 **Errors** are `application/problem+json` (RFC 9457): `detail` says what went wrong and what to do, `field` which
 parameter, header or field it is about. What belongs to another site is 404, as if it were not there.
+
+**Limits.** A client may be bound to addresses (403 elsewhere), and makes at most so many requests a minute (429 with
+`Retry-After`); what is left stands in the headers `RateLimit` and `RateLimit-Policy` of every answer to a token.
 
 **Caching.** `ETag` and `If-None-Match` on what can be read; nothing is for shared caches.
 """
@@ -43,6 +47,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "Uploads", "description": "Objects come in."},
         {"name": "Downloads", "description": "Many objects at once."},
         {"name": "Worklist", "description": "What is scheduled, as devices are told."},
+        {"name": "Webhooks", "description": "Be told of events instead of asking."},
         {"name": "Changes", "description": "Correct, delete, restore."},
     ],
     "COMPONENT_SPLIT_REQUEST": False,

@@ -25,6 +25,8 @@ SECRET_KEY = env.str("SINAR_SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("SINAR_ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("SINAR_TRUSTED_ORIGINS", default=[])
 
+# A front server stands before this one: it says who calls (the last of X-Forwarded-For) and whether by TLS.
+SINAR_BEHIND_PROXY = env.bool("SINAR_BEHIND_PROXY", default=False)
 SINAR_BIND = env.str("SINAR_BIND", default="127.0.0.1")
 SINAR_HTTP_PORT = env.int("SINAR_HTTP_PORT", default=8000)
 SINAR_DICOM_PORTS = env.list("SINAR_DICOM_PORT", cast=int, default=[11112])
@@ -118,6 +120,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "radiology.middleware.RequestLogMiddleware",
+    "radiology.middleware.CallerMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -3,7 +3,7 @@
 from django.core.exceptions import ImproperlyConfigured
 
 from radiology.settings.base import *  # noqa: F403
-from radiology.settings.base import ALLOWED_HOSTS, CELERY_BROKER_URL, SECRET_KEY, env
+from radiology.settings.base import ALLOWED_HOSTS, CELERY_BROKER_URL, SECRET_KEY, SINAR_BEHIND_PROXY, env
 
 if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 16:
     raise ImproperlyConfigured(
@@ -21,4 +21,4 @@ SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_SSL_REDIRECT = env.bool("SINAR_SSL_REDIRECT", default=True)
 SECURE_HSTS_SECONDS = env.int("SINAR_HSTS_SECONDS", default=3600)
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("SINAR_BEHIND_PROXY", default=False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SINAR_BEHIND_PROXY else None

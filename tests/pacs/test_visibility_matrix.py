@@ -55,7 +55,7 @@ def elsewhere(chief: User) -> Things:
 def insiders(site: Site) -> dict[str, Client]:
     """Everybody of `site`, from those who may nothing to those who may all."""
     every = ["studies.read", "studies.write", "studies.delete", "patients.write", "patients.merge"]
-    every += ["orders.write", "schedule.write", "steps.write"]
+    every += ["orders.write", "schedule.write", "steps.write", "webhooks.write"]
     return {
         "doctor": caller(make_user("doctor", site=site, role="doctor")),
         "radiographer": caller(make_user("radiographer", site=site, role="radiographer")),

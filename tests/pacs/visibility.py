@@ -15,6 +15,8 @@ from django.utils.regex_helper import normalize
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
+from integrations.models import Webhook, WebhookDelivery
+from integrations.webhooks import events
 from pacs import tasks  # noqa: F401  (registers the handlers)
 from pacs.models import (
     Correction,
@@ -33,6 +35,7 @@ from pacs.models import (
     Transfer,
     TransferResult,
 )
+from pacs.models.secrets import encrypt
 from pacs.services import corrections, held, held_cases, removal, transfers
 from pacs.services.store import Source, receive_part10, store_instance
 from radiology.models import (
@@ -113,6 +116,7 @@ class Things:
             "merge": self.rows["merge"],
             "removals": self.rows["removal"],
             "performed": self.rows["performed"],
+            "webhook": self.rows["webhook"].public_id,
             "path": "00420011",
             "frames": "1",
         }
@@ -311,6 +315,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "merge": merge.public_id,
         "pair": pair.public_id,
         "filter": SavedFilter.objects.create(user=who, name=MARK, query="q=1").pk,
+        "webhook": _webhook(site),
         "quality": QualityCheck.objects.create(site=site, study_ref=study, outcome="accepted", user=who).pk,
         **_reconciled(study, who),
     }
@@ -331,6 +336,16 @@ def scheduled(study: Study, planned: str) -> WorklistQuery:
     make_step(make_requested_procedure(order, requested_procedure_description=planned[:64]))
     keys = {"00100010": study.patient_ref.patient_name}
     return WorklistQuery.objects.create(site=study.site, calling_ae_title="CT1", digest="1", keys=keys)
+
+
+def _webhook(site: Site) -> Webhook:
+    """Somebody is told of the site's events, and was told of one."""
+    url, here = f"https://{MARK}.example/", "https://pacs.example"
+    made = Webhook.objects.create(
+        site=site, name=MARK, url=url, events=["study.complete"], base_url=here, secret_encrypted=encrypt("x")
+    )
+    events.tell(event="study.complete", about=lambda: [events.Happening(site.pk, MARK, {})])
+    return made
 
 
 def _reconciled(study: Study, who: User) -> dict[str, Any]:
@@ -398,6 +413,8 @@ def of_admin(of: Things) -> list[str]:
         HeldDecision: HeldDecision.objects.get(public_id=of.rows["decision"]).pk,
         Transfer: Transfer.objects.get(public_id=of.rows["transfer"]).pk,
         ImportRun: ImportRun.objects.get(public_id=of.rows["import"]).pk,
+        Webhook: of.rows["webhook"].pk,
+        WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
     found = []
@@ -421,7 +438,7 @@ def state() -> dict[tuple[str, Any], str]:
         Study, Series, Instance, Location, Patient, Removal, Correction, HeldObject, HeldDecision, Transfer,
         TransferResult, ImportRun, SavedFilter, Order, OrderAttachment, RequestedProcedure, ScheduledProcedureStep,
         Room, Device, PerformedProcedureStep, QualityCheck, ReconciliationCase, ReconciliationDecision, PatientMerge,
-        PatientDuplicate,
+        PatientDuplicate, Webhook, WebhookDelivery,
     ]  # fmt: skip
     return {
         (model.__name__, row["id"]): json.dumps(row, default=str)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
+from integrations.webhooks.events import Happening, tell
 from pacs.models import Instance, Volume
 from radiology.api.docs import URLS, description
 from radiology.models import Scope, Site
@@ -33,7 +34,9 @@ from tests.factories import (
     make_series,
     make_step,
     make_study,
+    make_token,
 )
+from tests.integrations.webhook_receiver import make_webhook
 from tests.pacs.api_client import ApiProgram
 from tests.pacs.dicomweb import store
 from tests.pacs.objects import ct, part10
@@ -126,6 +129,9 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
     patient = Instance.objects.get(sop_instance_uid=stored.sop_instance_uid).series_ref.study_ref.patient_ref
     order = make_order(make_patient(), procedures=1, egfr=Decimal("55.5"), requested_start=timezone.now())
     letter = add_attachment(order=order, name="rujukan.pdf", content=b"%PDF-1.7 letter")
+    token, _ = make_token("simrs", scopes=Scope.values)
+    webhook, _ = make_webhook("https://127.0.0.1:9/", who=token)
+    tell(event="study.complete", about=lambda: [Happening(webhook.site_id, "1.2.3", {})])
     make_procedure().codes.create(coding_scheme_designator="LN", code_value="24627-2")
     return {
         "study": stored.study_instance_uid,
@@ -142,6 +148,7 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "attachment": str(letter.public_id),
         "case": str(case.public_id),
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
+        "webhook": str(webhook.public_id),
     }
 
 
@@ -240,6 +247,20 @@ def test_answers_about_patients_are_as_described(archive: dict[str, Any]) -> Non
         require_as_described(program.get(f"{address}/history"), "/patients/{patient}/history")
     require_as_described(program.get("patients", q="sari"), "/patients")
     post(f"merges/{done['public_id']}/undo", {}, "/merges/{merge}/undo")
+
+
+def test_answers_about_webhooks_are_as_described(archive: dict[str, Any]) -> None:
+    program = ApiProgram(scopes=Scope.values)
+    new = {"url": "https://simrs.example/", "events": ["order.placed"], "name": "mine"}
+    for body, status in ((new, 201), (new, 409), ({}, 400)):
+        response = program.post("webhooks", json.dumps(body), "application/json")
+        assert response.status_code == status
+        require_as_described(response, "/webhooks", "post")
+    for what, status in (("test", 200), ("secret", 201)):
+        response = program.post(f"webhooks/{archive['webhook']}/{what}")
+        assert response.status_code == status
+        require_as_described(response, f"/webhooks/{{webhook}}/{what}", "post")
+    assert program.delete(f"webhooks/{archive['webhook']}").status_code == 204
 
 
 @pytest.mark.django_db

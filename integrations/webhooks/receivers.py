@@ -1,0 +1,49 @@
+"""What happens to the left of us, told to webhooks in the transaction in which it happens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.dispatch import receiver
+
+from integrations.models import WebhookEvent
+from integrations.webhooks.events import of_order, of_studies, of_study, tell
+from pacs.models import Study
+from pacs.signals import studies_stored
+from radiology.models import Order
+from radiology.signals import order_changed, order_placed
+from worklist.models import ScheduledProcedureStep, StepStatus
+from worklist.signals import step_moved, study_completed
+
+# Of these a procedure's own state says nothing; with the others the procedure moves, and its order tells.
+BEFORE = {StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY, StepStatus.NO_SHOW}
+
+
+@receiver(order_placed)
+def tell_of_new_order(order: Order, **_: Any) -> None:
+    tell(event=WebhookEvent.ORDER_PLACED, site_id=order.site_id, about=lambda: [of_order(order)])
+
+
+@receiver(order_changed)
+def tell_of_moved_order(order: Order, changes: dict[str, Any] | None = None, **_: Any) -> None:
+    """Other changes of an order are no states."""
+    if any(name == "status" or name.startswith("procedure ") for name in changes or {}):
+        tell(event=WebhookEvent.ORDER_STATUS, site_id=order.site_id, about=lambda: [of_order(order)])
+
+
+@receiver(step_moved)
+def tell_of_arrival(step: ScheduledProcedureStep, before: str, **_: Any) -> None:
+    if step.status in BEFORE and before in BEFORE:
+        order = Order.objects.filter(requested_procedures__scheduled_procedure_steps=step.pk)
+        tell(event=WebhookEvent.ORDER_STATUS, site_id=step.site_id, about=lambda: [of_order(each) for each in order])
+
+
+@receiver(studies_stored)
+def tell_of_new_studies(new: Sequence[int] = (), **_: Any) -> None:
+    """Where images of a known study arrive, this costs nothing at all."""
+    if new:
+        tell(event=WebhookEvent.STUDY_RECEIVED, about=lambda: of_studies(new))
+
+
+@receiver(study_completed)
+def tell_of_complete_study(study: Study, **_: Any) -> None:
+    tell(event=WebhookEvent.STUDY_COMPLETE, site_id=study.site_id, about=lambda: [of_study(study)])
