@@ -50,7 +50,7 @@ class ExpectedAnswer(models.TextChoices):
 
 
 # Since when each kind of message is in the standard.
-_SINCE = {OrderMessage.OMG: SentVersion.V2_4, OrderMessage.OMI: SentVersion.V2_5}
+_SINCE: dict[str, str] = {OrderMessage.OMG: SentVersion.V2_4, OrderMessage.OMI: SentVersion.V2_5}
 
 
 class Hl7Destination(models.Model):
@@ -131,11 +131,11 @@ class Hl7Destination(models.Model):
 
     def clean_destination(self) -> None:
         """Raises ValidationError for what no version of HL7 has, and for events that have nowhere to go."""
-        since = _SINCE.get(OrderMessage(self.order_message))
+        since = _SINCE.get(self.order_message)
         if since is not None and self.sent_version < since:
             told = _("Version %(version)s has no such message: choose another, or a later version.")
             raise ValidationError({"order_message": ValidationError(told, params={"version": self.sent_version})})
-        if any(each.isspace() or not each.isprintable() for each in self.destination_host):
+        if any(each.isspace() or not each.isprintable() for each in self.destination_host or ""):
             raise ValidationError({"destination_host": _("A host has no spaces.")})
         if not self.receives and (self.sends_orders or self.sends_order_status or self.sends_patients):
             raise ValidationError({"destination_host": _("Say where the messages go.")})

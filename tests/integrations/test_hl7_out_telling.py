@@ -16,11 +16,12 @@ from radiology.services.order_procedures import ProcedureRequest
 from radiology.services.orders import add_procedures, change_order, place_order
 from radiology.services.patients import save_patient
 from radiology.services.registration import change_patient, register_patient
-from tests.factories import default_site, make_node, make_patient, make_site, make_user, uid
+from tests.factories import default_site, make_node, make_patient, make_site, make_study, make_user, uid
 from tests.integrations.mllp_client import make_peer
 from tests.integrations.mllp_client import message as hl7_message
 from tests.integrations.receiver import field, kind
 from worklist.models import ScheduledProcedureStep, StepStatus
+from worklist.services.reconciliation_decisions import unscheduled_order
 from worklist.services.scheduling import unschedule_step
 from worklist.services.steps import move_step
 from worklist.services.unscheduled import unscheduled_step
@@ -106,6 +107,21 @@ class TestOrders:
         )
         assert field(told(simrs)[0], "ORC", 1) == "SN"
         assert field(told(simrs)[0], "ORC", 3).startswith(str(Order.objects.get().public_id))
+
+    def test_images_that_are_declared_to_have_no_order_get_one_that_is_done(self, simrs: Hl7Peer, dewi: User) -> None:
+        study = make_study(make_patient("56"), accession_number="OLD-1", study_description="CT Kepala")
+        unscheduled_order(study=study, who=dewi)
+        (sent,) = told(simrs)
+        assert [field(sent, "ORC", number) for number in (1, 3, 5)] == ["SN", "OLD-1^SINAR", "CM"]
+        assert field(sent, "OBR", 4) == "^CT Kepala"
+        assert field(sent, "ZDS", 1).startswith(study.study_instance_uid)
+
+    def test_what_somebody_wrote_into_the_rows_by_hand_is_no_reason_to_fail(self, simrs: Hl7Peer) -> None:
+        order = place()
+        ScheduledProcedureStep.objects.update(scheduled_protocol_codes=["x", ["a", "b"], ["P", "99X", "Protocol"]])
+        Order.objects.update(priority="SOON")
+        move_step(step=the_step(order), to=StepStatus.STARTED)
+        assert field(told(simrs)[1], "OBR", 4).endswith("^P^Protocol^99X")
 
     def test_an_order_of_nobody_known_waits_until_it_is_known_whose_it_is(self, simrs: Hl7Peer, dewi: User) -> None:
         unknown = make_patient("", "SOMEBODY", provisional_for=uid(8))
@@ -263,6 +279,13 @@ class TestPatients:
         assert "3171010101700001^^^^NI" in field(new, "PID", 3)
         assert field(changed, "PID", 11) == '""'
         assert field(renumbered, "PID", 3).startswith("2^") and field(renumbered, "MRG", 1).startswith("1^")
+
+    def test_who_gets_a_first_number_is_new_to_others(self, simrs: Hl7Peer, dewi: User) -> None:
+        patient = make_patient("")
+        patient = change_patient(who=dewi, patient=patient, version=patient.version, values={"patient_name": "A^B"})
+        assert events(simrs) == []
+        change_patient(who=dewi, patient=patient, version=patient.version, values={"patient_id": "5"})
+        assert events(simrs) == ["A28"]
 
     def test_visits_instead_of_persons(self, dewi: User) -> None:
         peer = make_peer("V", destination_host="x", addresses=[], sends_patients=True, patient_events="A04 A08")

@@ -18,7 +18,7 @@ UNKNOWN = "OT"
 PREGNANT = "B6"  # HL7 table 0009
 STATUS_CHANGED = "SC"
 # TQ1-9 and TQ.6; what reads them here turns them back.
-PRIORITIES = {
+PRIORITIES: dict[str, str] = {
     Priority.STAT: "S",
     Priority.HIGH: "A",
     Priority.ROUTINE: "R",
@@ -102,15 +102,16 @@ def _common(writer: Writer, order: Order, group: Group, control: str, is_new: bo
 
 def _quantity(writer: Writer, order: Order, group: Group) -> Composite:
     """TQ: start and priority."""
-    return ("", "", "", writer.moment(group.start), "", PRIORITIES[Priority(order.priority)])
+    return ("", "", "", writer.moment(group.start), "", PRIORITIES.get(order.priority, "R"))
 
 
 def _timing(writer: Writer, order: Order, group: Group) -> str:
-    return writer.segment("TQ1", {1: "1", 7: writer.moment(group.start), 9: PRIORITIES[Priority(order.priority)]})
+    return writer.segment("TQ1", {1: "1", 7: writer.moment(group.start), 9: PRIORITIES.get(order.priority, "R")})
 
 
 def _request(writer: Writer, order: Order, group: Group, number: int, is_new: bool) -> str:
     procedure, step = group.procedure, group.step
+    protocols = _protocols(step)
     scheme = procedure.procedure_coding_scheme
     code: Composite = (
         procedure.procedure_code_value,
@@ -126,7 +127,8 @@ def _request(writer: Writer, order: Order, group: Group, number: int, is_new: bo
             1: str(number),
             2: "" if is_new else order.placer_order_number,
             3: _own(values.filler_number(order)),
-            4: (*code, *_protocol(step)),
+            # OBR-4.4 to 6 are the first protocol of the step.
+            4: (*code, *(protocols[0] if protocols else ())),
             12: ("", order.patient_state) if order.patient_state else "",
             13: order.clinical_history,
             16: values.person(order.requesting_physician),
@@ -145,19 +147,15 @@ def _request(writer: Writer, order: Order, group: Group, number: int, is_new: bo
     )
 
 
-def _protocol(step: ScheduledProcedureStep | None) -> Composite:
-    """OBR-4.4 to 6: the first protocol of the step."""
-    if step is None or not step.scheduled_protocol_codes:
-        return ()
-    code, scheme, meaning = step.scheduled_protocol_codes[0]
-    return (code, meaning, scheme)
+def _protocols(step: ScheduledProcedureStep | None) -> list[Composite]:
+    """Code, meaning and scheme of each protocol of the step; what is no such thing is left out."""
+    said = step.scheduled_protocol_codes if step else []
+    triples = [each for each in said if isinstance(each, list) and len(each) == 3]
+    return [(str(code), str(meaning), str(scheme)) for code, scheme, meaning in triples]
 
 
 def _imaging(writer: Writer, order: Order, group: Group) -> str:
     procedure, step = group.procedure, group.step
-    protocols: list[Composite] = [
-        (code, meaning, scheme) for code, scheme, meaning in (step.scheduled_protocol_codes if step else [])
-    ]
     return writer.segment(
         "IPC",
         {
@@ -166,7 +164,7 @@ def _imaging(writer: Writer, order: Order, group: Group) -> str:
             3: _own(procedure.study_instance_uid),
             4: _own(step.scheduled_procedure_step_id if step else str(procedure.pk)),
             5: (procedure.modality,),
-            6: protocols or "",
+            6: _protocols(step) or "",
             7: (step.scheduled_station_name,) if step else "",
             9: (step.scheduled_station_ae_titles or [""])[0] if step else "",
         },

@@ -34,7 +34,8 @@ KIND = "hl7.send"
 # So long one job sends before others have their turn; with what a silent peer takes, well within a job's lease.
 TURN_SECONDS = 20.0
 EXTENDED_EVERY = 5.0
-CHUNK = 200
+CHUNK = 100
+NEEDED = ("raw", "message_control_id", "patients", "due_at", "attempts", "order_ref")
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 FIRST_SILENCE, LONGEST_SILENCE = timedelta(seconds=30), timedelta(minutes=10)
 # A message on which a peer falls silent so often, while it answers others, is given up.
@@ -169,11 +170,9 @@ class _Turn:
     def take(self) -> datetime | None:
         """Send what may go now; when the first of what may not is due. Raises Postponed."""
         try:
-            for key in self._sendable():
+            for row in self._sendable():
                 self._keep_job()
-                row = Hl7Message.objects.queued().select_related("order_ref").filter(pk=key).first()
-                if row is not None:
-                    self._send(row)
+                self._send(row)
         except Unreachable as error:
             raise jobs.Postponed(self._pause(error), error.message) from error
         finally:
@@ -190,21 +189,21 @@ class _Turn:
             jobs.extend_lease(job=self._job)
             self._extended = now
 
-    def _sendable(self) -> Iterator[int]:
-        """Keys of messages that may go, oldest first."""
+    def _sendable(self) -> Iterator[Hl7Message]:
+        """Messages that may go, oldest first. Each is as it was at most a turn ago."""
         last = 0
         while True:
             queued = Hl7Message.objects.queued().filter(peer=self._peer, pk__gt=last).order_by("pk")
-            rows = list(queued.values_list("pk", "patients", "due_at")[:CHUNK])
-            for key, patients, due_at in rows:
-                last = key
-                if due_at is not None and due_at > timezone.now():
-                    self._hold(patients, due_at)
-                elif self._held.isdisjoint(patients):
-                    yield key
+            rows = list(queued.only(*NEEDED)[:CHUNK])
+            for row in rows:
+                last = row.pk
+                if row.due_at is not None and row.due_at > timezone.now():
+                    self._hold(row.patients, row.due_at)
+                elif self._held.isdisjoint(row.patients):
+                    yield row
                 else:
-                    self._held.update(patients)
-            if not rows:
+                    self._held.update(row.patients)
+            if len(rows) < CHUNK:
                 return
 
     def _hold(self, patients: Sequence[int], due_at: datetime) -> None:

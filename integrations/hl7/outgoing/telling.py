@@ -46,6 +46,8 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
     """A patient was registered or changed by somebody: a person, a program, another system."""
     if not _has_number(patient) or not changes.keys() & patients.SAID:
         return
+    # Who had no number until now was nobody that others knew.
+    is_new = is_new or not changes.get("patient_id", [patient.patient_id])[0]
     for peer in _peers(patient.site_id).filter(sends_patients=True):
         if _is_own(peer, who):
             continue

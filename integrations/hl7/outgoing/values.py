@@ -8,7 +8,7 @@ from radiology.dicom import PersonName
 from radiology.models import IdentifierKind, Order, Patient
 
 # HL7 table 0203.
-KINDS = {
+KINDS: dict[str, str] = {
     IdentifierKind.NIK: "NI",
     IdentifierKind.BPJS: "BPJS",
     IdentifierKind.PASSPORT: "PPN",
@@ -38,7 +38,7 @@ def identifiers(patient: Patient) -> list[Composite]:
     """PID-3: the MRN first, then the other numbers."""
     own = identifier(patient.patient_id, patient.issuer_of_patient_id, KINDS[IdentifierKind.MRN])
     others = [
-        identifier(each.value, each.issuer, KINDS.get(IdentifierKind(each.kind), "U"))
+        identifier(each.value, each.issuer, KINDS.get(each.kind, "U"))
         for each in sorted(patient.identifiers.all(), key=lambda each: each.pk)
     ]
     return [own, *others]
