@@ -17,6 +17,7 @@ PEERS = Section(
         "unknown_patient",
         "unknown_procedure",
         "reply_type",
+        "may_request_tokens",
         "is_active",
     ),
 )

@@ -42,6 +42,6 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
             _("How it is known"),
             {"fields": ("sending_application", "sending_facility", "assigning_authority", "character_set")},
         ),
-        (_("What is done"), {"fields": ("unknown_patient", "unknown_procedure", "reply_type")}),
+        (_("What is done"), {"fields": ("unknown_patient", "unknown_procedure", "reply_type", "may_request_tokens")}),
         (_("Last heard"), {"fields": ("last_message_at", "last_failure_at")}),
     )

@@ -103,6 +103,11 @@ class Hl7Peer(models.Model):
     reply_type = models.CharField(
         _("answers to orders"), max_length=8, choices=ReplyType, default=ReplyType.ACK, help_text=_("What it expects.")
     )
+    may_request_tokens = models.BooleanField(
+        _("may ask for study tokens"),
+        default=False,
+        help_text=_("A token opens the images of a study to whoever has it, without signing in."),
+    )
     is_active = models.BooleanField(_("active"), default=True)
     last_message_at = models.DateTimeField(_("last message"), null=True, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("last failure"), null=True, blank=True, editable=False)

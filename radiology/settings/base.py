@@ -70,6 +70,9 @@ HL7 = {
     "MESSAGE_SECONDS": env.float("SINAR_HL7_MESSAGE_SECONDS", default=60.0),
     "IDLE_SECONDS": env.float("SINAR_HL7_IDLE_SECONDS", default=3600.0),
 }
+# What tokens of studies are derived from, which must not stand in the database; empty: SINAR_SECRET_KEY. Another
+# key makes every token that was handed out worthless.
+SINAR_STUDY_TOKEN_KEY = env.str("SINAR_STUDY_TOKEN_KEY", default="")
 # One object may not be larger than this many bytes, whichever door it comes through.
 SINAR_MAX_OBJECT_SIZE = env.int("SINAR_MAX_OBJECT_SIZE", default=4 * 1024**3)
 # The folders of this server that the pages may import from, and nothing outside of them.
