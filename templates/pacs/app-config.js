@@ -48,9 +48,7 @@ window.config = {
       ),
   },
   httpErrorHandler: (error) => {
-    if (error.status === 401) {
-      location.assign("/accounts/login/?next=" + encodeURIComponent(location.pathname + location.search));
-    }
+    if (error.status === 401) location.reload(); // the page leads on to the sign-in, or says why a link is closed
   },
   defaultDataSourceName: "dicomweb",
   dataSources: [

@@ -1,4 +1,4 @@
-"""Study tokens over raw sockets, on the port of the HL7 daemon: the dialogues that hospital systems know, and misuse."""
+"""Study tokens over raw sockets, on the port of the HL7 daemon: the known dialogues, and misuse."""
 
 import contextlib
 import socket

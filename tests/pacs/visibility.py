@@ -30,11 +30,13 @@ from pacs.models import (
     RequestAttributes,
     Series,
     Study,
+    StudyToken,
     Transfer,
     TransferResult,
 )
 from pacs.services import corrections, held, held_cases, removal, transfers
 from pacs.services.store import Source, receive_part10, store_instance
+from pacs.services.study_tokens import hand_out
 from radiology.models import (
     Order,
     OrderAttachment,
@@ -282,6 +284,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     ordered = make_order(study.patient_ref, procedures=1, clinical_history=planned_as)
     letter = add_attachment(order=ordered, name=f"{fixed['PatientName']}.pdf", content=b"%PDF-1.7 x")
     run = ImportRun.objects.create(site=site, kind=ImportKind.FILES, places=[f"/{MARK}"], user=who)
+    hand_out(studies=Study.objects.filter(pk=study.pk))
     found.study = study
     found.rows = {
         "correction": correction.public_id,
@@ -398,6 +401,7 @@ def of_admin(of: Things) -> list[str]:
         HeldDecision: HeldDecision.objects.get(public_id=of.rows["decision"]).pk,
         Transfer: Transfer.objects.get(public_id=of.rows["transfer"]).pk,
         ImportRun: ImportRun.objects.get(public_id=of.rows["import"]).pk,
+        StudyToken: StudyToken.objects.get(study_ref=study).pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
     found = []
