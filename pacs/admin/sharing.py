@@ -23,7 +23,7 @@ class StudyTokenAdmin(ViewOnly, SinarModelAdmin):
     """What was handed out; the token itself is kept nowhere."""
 
     site_path = "study_ref__site"
-    list_display = ["study_ref", "patient", "study_instance_uid", "generation", "created_at", "revoked_at"]
+    list_display = ["study_ref", "patient", "generation", "created_at", "revoked_at", "study_instance_uid"]
     list_select_related = ["study_ref__patient_ref"]
     search_fields = ["=study_ref__study_instance_uid", "=study_ref__accession_number"]
     search_help_text = _("Study Instance UID or accession number, in full")

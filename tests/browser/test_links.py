@@ -121,6 +121,8 @@ def test_only_the_pages_that_may_show_the_images_in_a_frame_do(
         (cookie,) = [each for each in context.cookies(server) if each["name"].startswith("sinar_guest")]
         assert cookie["name"] == "sinar_guest_embedded" and cookie["sameSite"] == "None" and cookie["secure"]
         page.goto(f"http://localhost:{port}/list")
+        thumbnail = page.frame_locator("iframe").locator(".thumbnail img")
+        assert thumbnail.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
         expect(page.frame_locator("iframe").get_by_role("link", name="View images")).to_be_visible()
         for path in pages:
             page.goto(f"http://127.0.0.1:{port}{path}")
