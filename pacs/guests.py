@@ -20,6 +20,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from pacs.models import LinkSigner, StudyToken
+from pacs.services.study_tokens import is_of_its_patient
 from radiology.accounts import PageRequest, sign_in_url, signed_in
 from radiology.guest import Guest
 
@@ -31,7 +32,7 @@ SECONDS = 2 * 3600
 MOST = 20
 LARGEST = 3500
 TOKEN, LINK = "t", "l"
-COLUMNS_OF_TOKEN = ("generation", "token_sha256", "study_ref__site_id")
+COLUMNS_OF_TOKEN = ("generation", "token_sha256", "patient_ref", "study_ref__site", "study_ref__patient_ref")
 
 
 class GuestRequest(PageRequest):
@@ -222,6 +223,8 @@ def _holding(grants: list[Grant]) -> list[Opened]:
     signers_by = {each.pk: each for each in signers.filter(client__is_active=True).select_related("client")}
     for each in grants:
         if each.kind == TOKEN and (token := tokens_by.get(each.by)) and token.generation == each.version:
+            if not is_of_its_patient(token):
+                continue
             found.append(Opened(str(token), frozenset([token.study_ref_id]), 0, token.study_ref.site_id, ()))
         elif each.kind == LINK and (signer := signers_by.get(each.by)) and signer.secret_version == each.version:
             origins = tuple(signer.frame_ancestors)

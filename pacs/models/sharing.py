@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from pacs.models.secrets import decrypt, encrypt
 from pacs.models.study import Study
-from radiology.models import ApiClient
+from radiology.models import ApiClient, Patient
 from radiology.models.text import KeyField
 
 # An origin (RFC 6454) as a policy's frame-ancestors takes it: no path, no wildcard, nothing that ends a directive.
@@ -21,10 +21,14 @@ ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:
 class StudyToken(models.Model):
     """The lasting token of a study. Its text follows from the study and `generation`; only a digest is kept.
 
-    Raising `generation` revokes the text that was handed out: there is another one from then on.
+    Raising `generation` revokes the text that was handed out: there is another one from then on. `patient_ref` is whose
+    study it was when it was handed out: a token in that patient's record must not open another's images.
     """
 
     study_ref = models.OneToOneField(Study, models.CASCADE, verbose_name=_("study"), related_name="token")
+    patient_ref = models.ForeignKey(
+        Patient, models.SET_NULL, verbose_name=_("patient"), null=True, editable=False, related_name="study_tokens"
+    )
     generation = models.PositiveIntegerField(_("generation"), default=1, editable=False)
     token_sha256 = models.BinaryField(_("SHA-256"), max_length=32, unique=True, editable=False)
     created_at = models.DateTimeField(_("first asked for"), default=timezone.now, editable=False)

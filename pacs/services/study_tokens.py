@@ -18,8 +18,9 @@ from django.utils.translation import gettext as _
 from pacs.models import Study, StudyToken
 from pacs.models.study import StudyQuerySet
 from radiology.errors import NotAllowed, NotFound
-from radiology.models import AuditAction
+from radiology.models import AuditAction, Patient
 from radiology.services import audit
+from radiology.services.survivors import survivor_of
 
 LENGTH = 64
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -46,23 +47,30 @@ def hand_out(*, studies: StudyQuerySet, most: int | None = None) -> list[Handed]
     One query, and one or two more where a token is handed out for the first time.
     """
     shown = studies.exclude(number_of_study_related_instances=0).values_list(
-        "pk", "site_id", "patient_ref_id", "study_instance_uid", "token__generation", "token__token_sha256"
+        *("pk", "site_id", "patient_ref_id", "study_instance_uid"),
+        *("token__generation", "token__token_sha256", "token__patient_ref"),
     )
     handed: list[Handed] = []
     missing: list[StudyToken] = []
-    stale: list[tuple[int, int, str]] = []
-    for study, site, patient, uid, generation, kept in shown[:most]:
-        token = _text(site, uid, generation or 1)
+    for study, site, patient, uid, generation, kept, was_of in shown[:most]:
+        current = generation or 1
+        if kept is not None and not _is_same(was_of, patient):
+            current += 1
+        token = _text(site, uid, current)
         handed.append(Handed(study, site, patient, uid, token))
+        values = {"generation": current, "token_sha256": _digest(token), "patient_ref_id": patient}
         if kept is None:
-            missing.append(StudyToken(study_ref_id=study, token_sha256=_digest(token)))
-        elif bytes(kept) != _digest(token):  # the key is another one than then
-            stale.append((study, generation, token))
+            missing.append(StudyToken(study_ref_id=study, **values))
+        elif bytes(kept) != values["token_sha256"]:  # another key, or another patient, than then
+            StudyToken.objects.filter(study_ref=study, generation=generation).update(**values)
     if missing:
         StudyToken.objects.bulk_create(missing, ignore_conflicts=True)
-    for study, generation, token in stale:
-        StudyToken.objects.filter(study_ref=study, generation=generation).update(token_sha256=_digest(token))
     return handed
+
+
+def is_of_its_patient(token: StudyToken) -> bool:
+    """Whether the study is still the patient's whose it was when the token was handed out, merges apart."""
+    return _is_same(token.patient_ref_id, token.study_ref.patient_ref_id)
 
 
 def token_of_text(*, text: str) -> StudyToken | None:
@@ -74,7 +82,7 @@ def token_of_text(*, text: str) -> StudyToken | None:
     if found is None:
         return None
     means = _text(found.study_ref.site_id, found.study_ref.study_instance_uid, found.generation)
-    return found if hmac.compare_digest(means, text) else None
+    return found if hmac.compare_digest(means, text) and is_of_its_patient(found) else None
 
 
 @transaction.atomic
@@ -103,6 +111,7 @@ def revoke_token(*, who: Any, study: Study, address: str | None = None) -> None:
     row = StudyToken.objects.select_for_update().get(pk=made.pk)
     row.generation += 1
     row.token_sha256 = _digest(_text(study.site_id, study.study_instance_uid, row.generation))
+    row.patient_ref_id = study.patient_ref_id
     row.revoked_at = timezone.now()
     row.save()
     _record(REVOKED, AuditAction.UPDATE, who, study, address, {"generation": row.generation})
@@ -121,6 +130,13 @@ def _record(
         study_instance_uid=study.study_instance_uid,
         detail=detail,
     )
+
+
+def _is_same(was: int | None, now: int) -> bool:
+    if was is None or was == now:
+        return was == now
+    patient = Patient.objects.select_related("merged_into").filter(pk=was).first()
+    return patient is not None and survivor_of(patient).pk == now
 
 
 def _text(site: int, study_instance_uid: str, generation: int) -> str:

@@ -13,10 +13,11 @@ from django.test import Client
 
 from pacs import guests
 from pacs.models import Study
-from pacs.services import removal
+from pacs.services import corrections, removal
 from pacs.services.study_tokens import revoke_token
 from radiology.models import AuditEvent, Site, User
-from tests.factories import make_site, make_user
+from radiology.services.merges import merge_patients, undo_merge
+from tests.factories import make_patient, make_site, make_user
 from tests.pacs.dicomweb import body
 from tests.pacs.guests import follow, link, received, rows, signer, token_of
 from tests.pacs.objects import ct, part10
@@ -105,6 +106,28 @@ def test_what_is_revoked_deleted_or_over_closes_at_once(site: Site, chief: User,
     later = time.time() + guests.SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
     assert browser.get("/dicom-web/studies").status_code == 401 and browser.get(address).status_code == 403
+
+
+def test_the_token_in_a_patients_record_never_opens_another_patients_images(site: Site, chief: User) -> None:
+    study, other = received(site, PatientID="1"), make_patient("2", "OTHER^PERSON")
+    token, browser = token_of(study), Client()
+    follow(browser, f"/viewer?token={token}")
+    correction = corrections.assign_patient(who=chief, study=study, version=study.version, patient=other)
+    assert Client().get(f"/viewer?token={token}").status_code == 404
+    assert browser.get("/dicom-web/studies").status_code == 401
+    corrections.undo(who=chief, correction=correction)
+    assert rows(browser) == [study.study_instance_uid]  # it was this patient's after all
+    study.refresh_from_db()
+    corrections.assign_patient(who=chief, study=study, version=study.version, patient=other)
+    new = token_of(study)
+    assert new != token and new == token_of(study)
+    follow(Client(), f"/viewer?token={new}")
+    merge = merge_patients(who=chief, survivor=make_patient("3"), merged=other, reason="the same person")
+    assert token_of(study) == new
+    follow(Client(), f"/viewer?token={new}")
+    undo_merge(who=chief, merge=merge)
+    follow(Client(), f"/viewer?token={new}")
+    assert token_of(study) == new
 
 
 @pytest.mark.parametrize("text", ["", "x", "x" * 64, "é" * 64, "../" * 30, "%00" * 10, "' OR 1=1", "1" * 10_000])
