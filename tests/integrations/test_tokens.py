@@ -77,7 +77,7 @@ def is_token(text: bytes) -> bool:
     return len(text) == 64 and set(text.decode()) <= set(string.ascii_letters + string.digits)
 
 
-def test_the_token_of_a_study_byte_for_byte(line: socket.socket, asker: Hl7Peer) -> None:
+def test_the_token_of_a_study_byte_for_byte(line: socket.socket, asker: Hl7Peer, hl7_server: Daemon) -> None:
     study = shown(study_instance_uid=UID)
     answer = ask(line, UID)
     assert answer[:1] == b"\x10" and answer[-1:] == b"\x0d" and len(answer) == 66
@@ -90,6 +90,7 @@ def test_the_token_of_a_study_byte_for_byte(line: socket.socket, asker: Hl7Peer)
     first, second = AuditEvent.objects.filter(event="token.asked")
     assert first.study_instance_uid == UID and first.agent == asker.name and first.address == "127.0.0.1"
     assert first.patient_ref_id == study.patient_ref_id and first.succeeded and second.succeeded
+    assert token.decode() not in hl7_server.output and UID not in hl7_server.output
 
 
 def test_the_tokens_of_a_patient_byte_for_byte(line: socket.socket) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pacs.models import Study
 from pacs.services.links import new_secret, signature, string_to_sign
-from pacs.services.study_tokens import ASKED, REVOKED, USED
+from pacs.services.study_tokens import ASKED, REVOKED, USED, hand_out
 from radiology.models import AuditEvent, Scope, Site
 from tests.daemons import Daemon
 from tests.factories import make_token
@@ -48,6 +48,12 @@ def test_the_examples_run_as_they_stand(committed_db: None, web_server: Daemon, 
             assert answer == after[2]
         ran += 1
     assert ran == 4
+    (handed,) = hand_out(studies=Study.objects.all())
+    for path in (f"viewer?token={handed.token}", f"download?token={handed.token}", "viewer?token=" + "x" * 64):
+        subprocess.run(["curl", "-s", "-o", "/dev/null", f"{web_server.url}/{path}"], check=True, timeout=60)
+    told = web_server.output
+    assert '"GET /viewer" 302' in told and '"GET /download" 200' in told and '"GET /viewer" 404' in told
+    assert not any(each in told for each in (handed.token, "x" * 64, secret, "signature", "token="))
     names = set(AuditEvent.objects.values_list("event", flat=True))
     assert {ASKED, REVOKED, "link.made", "link.used", "link.secret"} <= names and USED in GUIDE
     assert all(f"`{name}`" in GUIDE for name in names if name.startswith(("token.", "link.")))
