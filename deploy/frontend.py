@@ -31,7 +31,7 @@ FILES = {
 }
 # One sprite with what the templates use: tests/radiology/test_pages_frame.py keeps the two in step.
 ICONS = [
-    "calendar", "calendar-off", "user-check", "user-off", "walk",
+    "calendar", "calendar-off", "copy", "link", "link-off", "login", "user-check", "user-off", "walk",
     "alert-triangle", "arrow-back-up", "arrows-exchange", "arrows-split", "ban", "bookmark",
     "chevron-down", "chevron-left", "chevron-right", "circle-check", "circle-x", "clock", "columns", "device-desktop",
     "download", "edit", "eye", "folder", "git-compare", "git-merge", "history", "home",

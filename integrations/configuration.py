@@ -39,6 +39,7 @@ PEERS = Section(
         "acknowledgment_mode",
         "silent_after_minutes",
         "queue_alarm",
+        "may_request_tokens",
         "is_active",
         *DESTINATION,
     ),

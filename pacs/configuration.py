@@ -1,6 +1,6 @@
 """What this app adds to the configuration file."""
 
-from pacs.models import ApplicationEntity, Volume
+from pacs.models import ApplicationEntity, LinkSigner, Volume
 from radiology.services.configuration import Section, register
 
 NODES = Section(
@@ -50,4 +50,7 @@ VOLUMES = Section(
     when_new={"is_active": False},
 )
 
-register(NODES, VOLUMES)
+# Without its secret, which somebody makes anew.
+LINK_SIGNERS = Section("link_signers", LinkSigner, ("client",), ("frame_ancestors",), references={"client": ("name",)})
+
+register(NODES, VOLUMES, LINK_SIGNERS)

@@ -45,6 +45,7 @@ def study(request: PageRequest, study_instance_uid: str) -> HttpResponse:
         "more_series": after + SERIES if len(rows) > SERIES else 0,
         "less_series": after > 0,
         "may_correct": request.user.may("studies.correct"),
+        "may_share": request.user.may("studies.share") and found.number_of_study_related_instances > 0,
         "may_delete": request.user.may("studies.delete"),
         "removals": removals_of(found),
         "history": shown.entries,

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from pacs import inbox, study_actions, study_page
+from pacs.study_share import Share
 
 STUDY = r"^studies/(?P<study_instance_uid>[0-9.]{1,64})"
 ID = "(?P<public_id>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
@@ -23,6 +24,7 @@ urlpatterns = [
     re_path(f"{STUDY}/merge$", study_actions.Merge.as_view(), name="study-merge"),
     re_path(f"{STUDY}/reject$", study_actions.Reject.as_view(), name="study-reject"),
     re_path(f"{STUDY}/delete$", study_actions.Delete.as_view(), name="study-delete"),
+    re_path(f"{STUDY}/share$", Share.as_view(), name="study-share"),
     re_path(f"{STUDY}/corrections/{ID}/undo$", study_actions.undo, name="study-undo"),
     re_path(f"{STUDY}/removals/{ID}/restore$", study_actions.restore, name="study-restore"),
     path("inbox", inbox.inbox, name="inbox"),

@@ -1,6 +1,6 @@
 from django.urls import include, path, re_path
 
-from pacs import preferences, selection, viewer, views
+from pacs import links, preferences, selection, viewer, views
 
 urlpatterns = [
     path("", views.home, name="home"),  # worklist.urls puts the day before it
@@ -17,6 +17,7 @@ urlpatterns = [
     path("", include("pacs.transfer_urls")),
     path("", include("pacs.import_urls")),
     path("viewer", viewer.open_viewer, name="viewer"),
+    path("download", links.download, name="download"),
     path("ohif/app-config.js", viewer.viewer_config, name="viewer-config"),
     path("ohif/", viewer.viewer_page, name="viewer-root"),
     path("ohif/<path:path>", viewer.viewer_page, name="viewer-page"),

@@ -1,10 +1,8 @@
 """The image viewer: links that others make (`/viewer`), its configuration, and its one page."""
 
-import re
 import uuid
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlencode
 
 from csp.constants import NONCE, SELF
 from django.conf import settings
@@ -16,25 +14,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from pacs.guests import GuestRequest, embedders, may_embed, opened, welcomes_guests
+from pacs.links import opens_links, viewer_address
 from pacs.models import Study
 from pacs.pages import refusal
 from pacs.services import search
-from radiology.accounts import PageRequest, signed_in
 from radiology.dicom import is_uid
 from radiology.models import AuditAction, Patient
 from radiology.services import audit
 from radiology.services.survivors import survivor_of
 
-VIEWER = "/ohif/viewer"
 MOST_STUDIES = 20
-# Parameters of the viewer's own address that a link may carry.
-PASSED_ON = {
-    "SeriesInstanceUIDs": r"[0-9.,]{1,2000}",
-    "initialSeriesInstanceUID": r"[0-9.]{1,64}",
-    "initialSOPInstanceUID": r"[0-9.]{1,64}",
-    "hangingprotocolid": r"[@A-Za-z0-9/_-]{1,64}",
-    "stageid": r"[A-Za-z0-9_-]{1,64}",
-}
 # The viewer compiles code for segmentations, starts workers from blobs and styles inline; nothing else here may.
 POLICY = {
     "default-src": [SELF],
@@ -55,20 +45,21 @@ POLICY = {
 
 @require_safe
 @never_cache
-@signed_in
-def open_viewer(request: PageRequest) -> HttpResponse:
+@opens_links
+@welcomes_guests
+def open_viewer(request: GuestRequest) -> HttpResponse:
     """Finds what a link names (studies, an accession number, a patient) and goes on to the viewer."""
     if request.GET.getlist("StudyInstanceUIDs"):
-        return redirect(_viewer_address(request, _named_uids(request)))
+        return redirect(viewer_address(request, _named_uids(request)))
     if "AccessionNumber" in request.GET:
         number = request.GET["AccessionNumber"]
-        return _of_several(request, search.studies_of_accession(who=request.user, accession_number=number), number)
+        return _of_several(request, search.studies_of_accession(who=request.who, accession_number=number), number)
     if "patientId" in request.GET:
         number = request.GET["patientId"]
-        patients = search.patients_of_id(who=request.user, patient_id=number)
+        patients = search.patients_of_id(who=request.who, patient_id=number)
         if len(patients) > 1:
             return render(request, "pacs/patients.html", {"patients": patients, "viewer": True})
-        studies = search.studies_of_patient(who=request.user, patient=patients[0]) if patients else []
+        studies = search.studies_of_patient(who=request.who, patient=patients[0]) if patients else []
         return _of_several(request, studies, number)
     if "patient" in request.GET:
         return _of_several(request, _studies_of_public_id(request, request.GET["patient"]), "")
@@ -77,9 +68,9 @@ def open_viewer(request: PageRequest) -> HttpResponse:
 
 @require_safe
 @never_cache
-@signed_in
+@welcomes_guests
 @ensure_csrf_cookie
-def viewer_page(request: PageRequest, path: str = "") -> HttpResponse:
+def viewer_page(request: GuestRequest, path: str = "") -> HttpResponse:
     """The viewer's page for every address of its own; studies that it names must be there to see.
 
     Each study that is opened leaves an audit event.
@@ -89,17 +80,22 @@ def viewer_page(request: PageRequest, path: str = "") -> HttpResponse:
     if path == "":
         return redirect("studies")
     uids = _named_uids(request)
+    shown = []
     if path == "viewer" and not uids:
         return refusal(request, 404, _("Choose a study first: this address names none."))
     for uid in uids:
-        studies = Study.objects.visible_to(request.user).filter(study_instance_uid=uid)
+        studies = Study.objects.visible_to(request.who).filter(study_instance_uid=uid)
         study = studies.only("pk", "site_id", "patient_ref_id").first() if is_uid(uid) else None
         if study is None:
-            return refusal(request, 404, _("This study is not here, or not for you to see."), asked=uid)
+            message = _("This study is not here, or not for you to see.")
+            if request.user.is_authenticated and opened(request):
+                message = _("You are signed in, and may not see this study. Sign out to see what the link opens.")
+            return refusal(request, 404, message, asked=uid)
+        shown.append((study.pk, study.patient_ref_id))
         audit.record(
             event="study.opened",
             action=AuditAction.READ,
-            who=request.user,
+            who=request.who,
             address=audit.address_of(request),
             site_id=study.site_id,
             patient_id=study.patient_ref_id,
@@ -114,6 +110,7 @@ def viewer_page(request: PageRequest, path: str = "") -> HttpResponse:
     response = HttpResponse(page)
     # As csp.decorators.csp_replace does, but only for this page: refusals keep the strict policy.
     response._csp_replace = POLICY  # type: ignore[attr-defined]
+    may_embed(response, embedders(request, shown))
     return response
 
 
@@ -135,31 +132,22 @@ def _named_uids(request: HttpRequest) -> list[str]:
     return list(dict.fromkeys(uid.strip() for uid in named if uid.strip()))[:MOST_STUDIES]
 
 
-def _viewer_address(request: HttpRequest, uids: list[str]) -> str:
-    passed = {
-        name: request.GET[name]
-        for name, pattern in PASSED_ON.items()
-        if name in request.GET and re.fullmatch(pattern, request.GET[name], re.ASCII)
-    }
-    return f"{VIEWER}?{urlencode({'StudyInstanceUIDs': ','.join(uids), **passed}, safe=',')}"
-
-
-def _of_several(request: PageRequest, studies: list[Study], asked: str) -> HttpResponse:
+def _of_several(request: GuestRequest, studies: list[Study], asked: str) -> HttpResponse:
     """One study opens; of several, a person chooses; none is explained."""
     if len(studies) == 1:
-        return redirect(_viewer_address(request, [studies[0].study_instance_uid]))
+        return redirect(viewer_address(request, [studies[0].study_instance_uid]))
     if studies:
         return render(request, "pacs/choice.html", {"studies": studies})
     return refusal(request, 404, _("Nothing with this number is here, or it is not for you to see."), asked=asked)
 
 
-def _studies_of_public_id(request: PageRequest, public_id: str) -> list[Study]:
+def _studies_of_public_id(request: GuestRequest, public_id: str) -> list[Study]:
     try:
         wanted = uuid.UUID(public_id)
     except ValueError:
         return []
-    patient = Patient.objects.visible_to(request.user).filter(public_id=wanted).first()
-    return search.studies_of_patient(who=request.user, patient=survivor_of(patient)) if patient else []
+    patient = Patient.objects.visible_to(request.who).filter(public_id=wanted).first()
+    return search.studies_of_patient(who=request.who, patient=survivor_of(patient)) if patient else []
 
 
 @lru_cache

@@ -18,6 +18,8 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import replace_url
 
 from pacs import views as pacs_views
+from pacs.guest_studies import lists_for_guests
+from pacs.links import opens_links
 from pacs.pages import etag, next_address, refusal
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import NotAllowed, NotFound, RadiologyError, outcome_of
@@ -62,6 +64,8 @@ SAID = {
 
 @require_safe
 @never_cache
+@opens_links
+@lists_for_guests
 @signed_in
 def worklist(request: PageRequest) -> HttpResponseBase:
     """GET /worklist: the board for whoever moves examinations, unless the list of studies is asked for."""

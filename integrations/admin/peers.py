@@ -67,7 +67,19 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
             _("How it is known"),
             {"fields": ("sending_application", "sending_facility", "assigning_authority", "character_set")},
         ),
-        (_("What is done"), {"fields": ("unknown_patient", "unknown_procedure", "reply_type", "acknowledgment_mode")}),
+        (
+            _("What is done"),
+            {
+                "fields": (
+                    "unknown_patient",
+                    "unknown_procedure",
+                    "reply_type",
+                    "acknowledgment_mode",
+                    "may_request_tokens",
+                )
+            },
+        ),
+        (_("Alarms"), {"fields": ("silent_after_minutes", "queue_alarm")}),
         (_("Last heard"), {"fields": ("last_message_at", "last_failure_at")}),
         (
             _("What is sent to it"),

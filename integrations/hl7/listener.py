@@ -25,6 +25,7 @@ from integrations.hl7.acknowledgment import acknowledge
 from integrations.hl7.inbox import Kept
 from integrations.hl7.keeper import Keeper
 from integrations.hl7.mllp import BadFrame, Framer, TokenRequest, frame
+from integrations.tokens.dialogue import TokenDesk
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,7 @@ class Listener:
         self._pool = ThreadPoolExecutor(self._options["WORKERS"], thread_name_prefix="hl7")
         # By itself, so that no flood of strangers keeps known senders waiting.
         self._gate = ThreadPoolExecutor(1, thread_name_prefix="hl7-gate")
+        self._tokens = TokenDesk()
         self._connections: set[Connection] = set()
         self._admitted: dict[str, float] = {}
         self._stopping = asyncio.Event()
@@ -75,6 +77,7 @@ class Listener:
         asyncio.run(self._serve())
         self._keeper.stop()
         self._pool.shutdown()
+        self._tokens.close()
         self._gate.shutdown(cancel_futures=True)
 
     async def _serve(self) -> None:
@@ -133,12 +136,12 @@ class Listener:
         try:
             while not self._stopping.is_set():
                 message = connection.framer.next_message()
-                if message is not None:
+                if isinstance(message, TokenRequest):
+                    await self._answer_token(connection, message)
+                elif message is not None:
                     await self._answer(connection, message)
                 elif not await self._read(connection):
                     return
-        except TokenRequest:
-            log.warning("hl7_token_request_refused", address=connection.address)
         except BadFrame as error:
             log.warning("hl7_bad_frame", address=connection.address, why=str(error))
             if error.answer:
@@ -191,6 +194,19 @@ class Listener:
             connection.is_working = False
         seconds = round(time.monotonic() - started, 4)
         log.info("hl7_message", address=connection.address, bytes=len(message), seconds=seconds)
+
+    async def _answer_token(self, connection: Connection, key: str) -> None:
+        connection.is_working = True
+        try:
+            answer = await self._tokens.ask(key, connection.address)
+            connection.messages += 1
+            if answer is None:
+                raise ConnectionAbortedError("may not ask for tokens")
+            connection.writer.write(answer)
+            if connection.writer.transport.get_write_buffer_size():
+                await asyncio.wait_for(connection.writer.drain(), WRITE_SECONDS)
+        finally:
+            connection.is_working = False
 
     async def _write(self, connection: Connection, answer: bytes) -> None:
         connection.writer.write(frame(answer))

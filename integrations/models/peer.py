@@ -118,6 +118,11 @@ class Hl7Peer(Hl7Destination):
         default=100,
         help_text=_("So many messages of either direction that wait, and an alarm is raised. 0: never."),
     )
+    may_request_tokens = models.BooleanField(
+        _("may ask for study tokens"),
+        default=False,
+        help_text=_("A token opens the images of a study to whoever has it, without signing in."),
+    )
     is_active = models.BooleanField(_("active"), default=True)
     last_message_at = models.DateTimeField(_("last message"), null=True, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("last failure"), null=True, blank=True, editable=False)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+from rest_framework.views import APIView
+
 from pacs.dicomweb.access import DicomWebView
 from pacs.models import Instance, Series, Study
 from pacs.services.keyset import Page, Place
@@ -25,7 +27,9 @@ CURSOR = Parameter("cursor", "Where to go on: the `cursor` in an answer's `next`
 
 
 class ApiView(Operations, DicomWebView):
-    """Authentication, rights by scope, problem+json and no caching by others, as for DICOMweb."""
+    """Authentication, rights by scope, problem+json and no caching by others, as for DICOMweb; no guests."""
+
+    authentication_classes = APIView.authentication_classes
 
     @property
     def limit(self) -> int:

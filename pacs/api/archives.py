@@ -103,8 +103,19 @@ class PatientArchive(ApiView):
         return zip_answer(request, locations, name="patient", site_id=found.site_id, patient_id=found.pk)
 
 
-def zip_answer(request: Any, locations: QuerySet[Location], *, name: str, **subject: Any) -> HttpResponseBase:
-    """The ZIP of these objects, or the part of it that is asked for. `subject` says in the audit whose it is."""
+def zip_answer(
+    request: Any,
+    locations: QuerySet[Location],
+    *,
+    name: str,
+    who: Any = None,
+    event: str = "api.archive",
+    **subject: Any,
+) -> HttpResponseBase:
+    """The ZIP of these objects, or the part of it that is asked for. `subject` says in the audit whose it is.
+
+    `who` asks: the request's user, where nobody is named.
+    """
     stream = zip_of(locations=locations, name=name)
     download = Download(
         blocks=lambda start: _blocks(stream, start),
@@ -117,9 +128,9 @@ def zip_answer(request: Any, locations: QuerySet[Location], *, name: str, **subj
     response = answer(request, download)
     if response.streaming:
         audit.record(
-            event="api.archive",
+            event=event,
             action=AuditAction.READ,
-            who=request.user,
+            who=who or request.user,
             address=audit.address_of(request),
             detail={"instances": stream.count, "part": response.status_code == 206},
             **subject,

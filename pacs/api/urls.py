@@ -13,6 +13,7 @@ from pacs.api import (
     orders,
     patient_changes,
     patients,
+    sharing,
     studies,
 )
 from pacs.api.access import ApiView
@@ -68,6 +69,8 @@ urlpatterns = [
     path("studies/<str:study>/history", changes.History.as_view(), name="api-study-history"),
     path("studies/<str:study>/archive", archives.StudyArchive.as_view(), name="api-study-archive"),
     path("studies/<str:study>/restore", changes.RestoreStudy.as_view(), name="api-study-restore"),
+    path("studies/<str:study>/token", sharing.StudyToken.as_view(), name="api-study-token"),
+    path("links", sharing.Links.as_view(), name="api-links"),
     path("corrections/<uuid:correction>/undo", changes.UndoCorrection.as_view(), name="api-correction-undo"),
     path("series/<str:series>", instances.OneSeries.as_view(), name="api-series"),
     path("series/<str:series>/instances", instances.InstancesOfSeries.as_view(), name="api-series-instances"),

@@ -1,28 +1,44 @@
 """Who may use the DICOMweb services, and how they are told that they may not."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.views import APIView
 
+from pacs.guests import guest_of
+from radiology.guest import Guest
+
+
+class GuestAuthentication(BaseAuthentication):
+    """The cookie of somebody who came by a token or a signed link."""
+
+    def authenticate(self, request: Any) -> tuple[Any, Any] | None:
+        guest = guest_of(request._request)
+        return None if guest is None else (guest, None)
+
 
 class MayUseStudies(BasePermission):
-    """Reading needs the scope `studies.read`, storing `studies.write`, deleting `studies.delete`."""
+    """Reading needs the scope `studies.read`, storing `studies.write`, deleting `studies.delete`. Guests only read."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
         who = request.user
         if not (who and who.is_authenticated):
             return False
+        if isinstance(who, Guest):
+            return request.method in SAFE_METHODS
         if request.method in SAFE_METHODS:
             return who.may("studies.read")
         return who.may("studies.delete" if request.method == "DELETE" else "studies.write")
 
 
 class DicomWebView(APIView):
-    """What every DICOMweb view shares: the configured authentication, `MayUseStudies`, no caching by others."""
+    """What every DICOMweb view shares: the configured authentication, guests, `MayUseStudies`, no caching by others."""
 
+    authentication_classes: Sequence[type[BaseAuthentication]] = [*APIView.authentication_classes, GuestAuthentication]
     permission_classes = [MayUseStudies]
 
     def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:

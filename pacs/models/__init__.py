@@ -13,6 +13,7 @@ from pacs.models.imports import (
 )
 from pacs.models.instance import Instance
 from pacs.models.series import RequestAttributes, Series
+from pacs.models.sharing import LinkSigner, StudyToken
 from pacs.models.storage import HeldObject, HeldState, Location, Volume, VolumeKind
 from pacs.models.study import Study
 from pacs.models.transfer import (
@@ -45,6 +46,7 @@ __all__ = [
     "ImportedFile",
     "ImportedStudy",
     "Instance",
+    "LinkSigner",
     "Location",
     "Removal",
     "RemovalCode",
@@ -54,6 +56,7 @@ __all__ = [
     "Series",
     "StorageCommitment",
     "Study",
+    "StudyToken",
     "Transfer",
     "TransferDirection",
     "TransferMethod",

@@ -5,6 +5,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from pacs.models.series import Series
+from radiology.guest import Guest
 from radiology.models import Site
 from radiology.models.text import KeyField
 
@@ -12,6 +13,10 @@ from radiology.models.text import KeyField
 class InstanceQuerySet(models.QuerySet["Instance"]):
     def visible_to(self, who: Any) -> Self:
         """The instances of the studies that `who` may see."""
+        if isinstance(who, Guest):
+            return self.filter(
+                who.of_studies("series_ref__study_ref__"), removed_at=None, series_ref__study_ref__deleted_at=None
+            )
         if not who.may("studies.read"):
             return self.none()
         found = self.filter(removed_at=None, series_ref__study_ref__deleted_at=None)

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from radiology.guest import Guest
 from radiology.models import Patient, RequestedProcedure, Site
 from radiology.models.text import KeyField
 
@@ -17,6 +18,8 @@ CURRENT = Q(deleted_at=None)
 class StudyQuerySet(models.QuerySet["Study"]):
     def visible_to(self, who: Any) -> Self:
         """The studies that `who` may see: of one's own site, not deleted."""
+        if isinstance(who, Guest):
+            return self.filter(who.of_studies(), CURRENT)
         if not who.may("studies.read"):
             return self.none()
         found = self.filter(CURRENT)

@@ -13,7 +13,9 @@ from pacs.services.coercion import lock_studies, of_person, show_anew, with_attr
 from pacs.services.index import patient_as_received
 from radiology.models import Patient, PatientMerge
 from radiology.services.identity import Identity, means
-from radiology.services.patient_moves import Mover, moves
+from radiology.services.patient_moves import Mover, moves, stays
+
+stays("pacs.studytoken.patient_ref")  # whose study it was when its token was handed out
 
 
 @moves("pacs.study.patient_ref")

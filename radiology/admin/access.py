@@ -48,6 +48,7 @@ OPENS = {
     Scope.STUDIES_READ: _("search, look at and download patients and studies (studies.read)"),
     Scope.STUDIES_WRITE: _("store images, correct and reject studies (studies.write)"),
     Scope.STUDIES_DELETE: _("delete studies, see what was deleted, restore it (studies.delete)"),
+    Scope.STUDIES_SHARE: _("hand out tokens and links that open studies without signing in (studies.share)"),
     Scope.ORDERS_WRITE: _("place, change and cancel orders (orders.write)"),
     Scope.SCHEDULE_WRITE: _("put examinations on the schedule (schedule.write)"),
     Scope.STEPS_WRITE: _("report arrival, start and end of examinations (steps.write)"),

@@ -20,12 +20,21 @@ class Scope(models.TextChoices):
     STUDIES_READ = "studies.read", _("Search and retrieve studies")
     STUDIES_WRITE = "studies.write", _("Store studies")
     STUDIES_DELETE = "studies.delete", _("Delete studies")
+    STUDIES_SHARE = "studies.share", _("Hand out tokens and links that open studies")
     PATIENTS_WRITE = "patients.write", _("Register and correct patients")
     PATIENTS_MERGE = "patients.merge", _("Merge patients")
     ORDERS_WRITE = "orders.write", _("Place, change and cancel orders")
     SCHEDULE_WRITE = "schedule.write", _("Schedule examinations")
     STEPS_WRITE = "steps.write", _("Report arrival, start and end of examinations")
     WEBHOOKS_WRITE = "webhooks.write", _("Be told of events")
+
+
+# What comes with a scope.
+IMPLIED = {
+    "studies.correct": Scope.STUDIES_WRITE,
+    "worklist.reconcile": Scope.STUDIES_WRITE,
+    "tokens.revoke": Scope.STUDIES_SHARE,
+}
 
 
 class ApiClient(models.Model):
@@ -128,6 +137,8 @@ class ApiToken(models.Model):
         return cast(int, self.client.site_id)
 
     def may(self, scope: str) -> bool:
-        """Who may store may correct too: a hospital system puts right what it sent wrong, and for which order."""
-        corrects = scope in {"studies.correct", "worklist.reconcile"}
-        return (Scope.STUDIES_WRITE if corrects else scope) in self.scopes
+        """Who may store may correct too: a hospital system puts right what it sent wrong, and for which order.
+
+        Who may hand out may take back.
+        """
+        return IMPLIED.get(scope, scope) in self.scopes

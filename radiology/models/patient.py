@@ -6,6 +6,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from radiology.dicom import PersonName
+from radiology.guest import Guest
 from radiology.models.keys import uuid7
 from radiology.models.site import DEFAULT_SITE, Site
 from radiology.models.text import KeyField
@@ -26,7 +27,9 @@ class Viewer(Protocol):
 
 class PatientQuerySet(models.QuerySet["Patient"]):
     def visible_to(self, who: Any) -> Self:
-        """The patients that `who` may see: those of one's own site."""
+        """The patients that `who` may see: those of one's own site; of a guest, those that a link was about."""
+        if isinstance(who, Guest):
+            return self.filter(pk__in=who.patients)
         if not (who.may("studies.read") or who.may("patients.write")):
             return self.none()
         return self if who.sees_every_site else self.filter(site_id=who.site_id)

@@ -29,6 +29,8 @@ class Theme(models.TextChoices):
 RIGHTS = {
     "studies.correct": "pacs.change_study",
     "studies.delete": "pacs.delete_study",
+    "studies.share": "pacs.share_study",
+    "tokens.revoke": "pacs.change_studytoken",
     "inbox.decide": "pacs.change_heldobject",
     "patients.write": "radiology.change_patient",
     "orders.write": "radiology.change_order",

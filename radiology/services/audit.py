@@ -1,5 +1,6 @@
 """The one way to write the audit trail."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpRequest
@@ -21,13 +22,44 @@ def record(
     detail: dict[str, Any] | None = None,
 ) -> None:
     """Append one event. `who` is a User, an ApiToken or any other caller (its text is kept)."""
-    AuditEvent.objects.create(
+    event_of(
+        event=event,
+        action=action,
+        who=who,
+        address=address,
+        site_id=site_id,
+        patient_id=patient_id,
+        study_instance_uid=study_instance_uid,
+        succeeded=succeeded,
+        detail=detail,
+    ).save(force_insert=True)
+
+
+def record_all(events: Iterable[AuditEvent]) -> None:
+    """Append many events at once, as `event_of` made them."""
+    AuditEvent.objects.bulk_create(events)
+
+
+def event_of(
+    *,
+    event: str,
+    action: AuditAction,
+    who: Any = None,
+    address: str | None = None,
+    site_id: int | None = None,
+    patient_id: int | None = None,
+    study_instance_uid: str = "",
+    succeeded: bool = True,
+    detail: dict[str, Any] | None = None,
+) -> AuditEvent:
+    """An event that is not written yet; as for `record`."""
+    return AuditEvent(
         event=event,
         action=action,
         user_id=who.pk if isinstance(who, User) else None,
         agent=agent_of(who),
         address=address or None,
-        site_id=site_id if site_id is not None else getattr(who, "site_id", None),
+        site_id=site_id if site_id is not None else getattr(who, "site_id", None) or None,
         patient_ref_id=patient_id,
         study_instance_uid=clean(study_instance_uid)[:64],
         succeeded=succeeded,

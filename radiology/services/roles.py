@@ -31,15 +31,16 @@ _ANYWAY = "worklist.schedule_anyway"
 _MERGE = "radiology.merge_patient"
 _DIAGNOSE = "worklist.view_worklistquery"
 _RECONCILE = "worklist.view_reconciliationcase worklist.view_reconciliationdecision"
+_SHARE = "pacs.share_study"
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
 
 # Rights by role, as `app.codename` or `app.*` for all rights on an app's models.
 FIRST_RIGHTS: dict[Role, str] = {
     Role.RADIOGRAPHER: (
         f"{_LOOK} {_IMAGES} {_CORRECT} {_REGISTER} pacs.view_requestattributes {_INBOX} {_IMPORT}"
-        f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE}"
+        f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE} {_SHARE}"
     ),
-    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes",
+    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE}",
     Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (

@@ -9,9 +9,9 @@ The interface for hospital systems (SIMRS, EMR, HIS) and scripts.
 person's name and password (or any name and a token as password), or the session of who is signed in here; requests of
 a session that change something carry `X-CSRFToken`. A token sees the patients and studies of its client's site. Its
 scopes: `studies.read` to search and fetch, `studies.write` to store and correct, `studies.delete` to delete and
-restore, `patients.write` and `patients.merge` to register, change and merge patients, `orders.write` to place and
-change orders, `schedule.write` to schedule examinations, `steps.write` to report their arrival, start and end,
-`webhooks.write` to be told of events.
+restore, `studies.share` to hand out tokens and links that open studies without signing in, `patients.write` and
+`patients.merge` to register, change and merge patients, `orders.write` to place and change orders, `schedule.write` to
+schedule examinations, `steps.write` to report their arrival, start and end, `webhooks.write` to be told of events.
 
 **Names.** `GET /studies` has the names that hospital systems were promised; everywhere else attributes are DICOM
 keywords in snake_case. Addresses end without a slash. Identifiers are text: `001234` is not `1234`.
@@ -48,6 +48,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "Downloads", "description": "Many objects at once."},
         {"name": "Worklist", "description": "What is scheduled, as devices are told."},
         {"name": "Webhooks", "description": "Be told of events instead of asking."},
+        {"name": "Sharing", "description": "Tokens and links that open studies to whoever has them."},
         {"name": "Changes", "description": "Correct, delete, restore."},
     ],
     "COMPONENT_SPLIT_REQUEST": False,

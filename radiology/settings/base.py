@@ -84,6 +84,9 @@ HL7 = {
     "CONNECT_SECONDS": env.float("SINAR_HL7_CONNECT_SECONDS", default=5.0),
     "ANSWER_SECONDS": env.float("SINAR_HL7_ANSWER_SECONDS", default=15.0),
 }
+# What tokens of studies are derived from, which must not stand in the database; empty: SINAR_SECRET_KEY. Another
+# key makes every token that was handed out worthless.
+SINAR_STUDY_TOKEN_KEY = env.str("SINAR_STUDY_TOKEN_KEY", default="")
 # One object may not be larger than this many bytes, whichever door it comes through.
 SINAR_MAX_OBJECT_SIZE = env.int("SINAR_MAX_OBJECT_SIZE", default=4 * 1024**3)
 # The folders of this server that the pages may import from, and nothing outside of them.

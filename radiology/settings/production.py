@@ -3,13 +3,22 @@
 from django.core.exceptions import ImproperlyConfigured
 
 from radiology.settings.base import *  # noqa: F403
-from radiology.settings.base import ALLOWED_HOSTS, CELERY_BROKER_URL, SECRET_KEY, SINAR_BEHIND_PROXY, env
+from radiology.settings.base import (
+    ALLOWED_HOSTS,
+    CELERY_BROKER_URL,
+    SECRET_KEY,
+    SINAR_BEHIND_PROXY,
+    SINAR_STUDY_TOKEN_KEY,
+    env,
+)
 
 if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 16:
     raise ImproperlyConfigured(
         "SINAR_SECRET_KEY must be a random text of at least 50 characters: "
         "python -c 'import secrets; print(secrets.token_urlsafe(50))' makes one."
     )
+if SINAR_STUDY_TOKEN_KEY and (len(SINAR_STUDY_TOKEN_KEY) < 50 or len(set(SINAR_STUDY_TOKEN_KEY)) < 16):
+    raise ImproperlyConfigured("SINAR_STUDY_TOKEN_KEY must be a random text of at least 50 characters, or left out.")
 if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured("SINAR_ALLOWED_HOSTS must list the host names that users type, without *.")
 if not env.str("DATABASE_URL", default=""):

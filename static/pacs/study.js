@@ -23,6 +23,21 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.isError = false;
 });
 
+/* A link goes to the clipboard; where pages may not write to it (no HTTPS), it is marked for Ctrl-C. */
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copies]");
+  if (!button) return;
+  const field = document.getElementById(button.dataset.copies);
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+    button.querySelector("span").textContent = button.dataset.copied;
+  } catch {
+    if (document.execCommand("copy")) button.querySelector("span").textContent = button.dataset.copied;
+  }
+});
+
 /* How many images the marked series hold. */
 
 document.addEventListener("change", (event) => {

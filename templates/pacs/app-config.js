@@ -1,4 +1,25 @@
 // The viewer's configuration. Read by its page before its own script.
+
+// In a frame of another site a browser may refuse to keep anything: what the viewer keeps then lasts as long as the page.
+for (const name of ["localStorage", "sessionStorage"]) {
+  try {
+    window[name].length;
+  } catch {
+    const kept = new Map();
+    const storage = {
+      getItem: (key) => kept.get(String(key)) ?? null,
+      setItem: (key, value) => void kept.set(String(key), String(value)),
+      removeItem: (key) => void kept.delete(String(key)),
+      clear: () => kept.clear(),
+      key: (index) => [...kept.keys()][index] ?? null,
+      get length() {
+        return kept.size;
+      },
+    };
+    Object.defineProperty(window, name, { value: storage, configurable: true });
+  }
+}
+
 {
   // The page's language is the one chosen in Sinar; a choice in the viewer lasts until that changes.
   const language = "{{ language }}";
@@ -48,9 +69,7 @@ window.config = {
       ),
   },
   httpErrorHandler: (error) => {
-    if (error.status === 401) {
-      location.assign("/accounts/login/?next=" + encodeURIComponent(location.pathname + location.search));
-    }
+    if (error.status === 401) location.reload(); // the page leads on to the sign-in, or says why a link is closed
   },
   defaultDataSourceName: "dicomweb",
   dataSources: [

@@ -7,8 +7,8 @@ import pytest
 from integrations.hl7.mllp import BadFrame, Framer, TokenRequest, frame
 
 
-def taken(framer: Framer, *blocks: bytes) -> list[bytes]:
-    found = []
+def taken(framer: Framer, *blocks: bytes) -> list[bytes | TokenRequest]:
+    found: list[bytes | TokenRequest] = []
     for block in blocks:
         framer.feed(block)
         while (message := framer.next_message()) is not None:
@@ -69,6 +69,19 @@ def test_a_message_of_the_largest_size_is_taken() -> None:
 
 def test_the_first_byte_tells_a_token_request() -> None:
     framer = Framer(100)
-    framer.feed(b"\x102.25.1\r")
-    with pytest.raises(TokenRequest):
-        framer.next_message()
+    framer.feed(b"\x102.25.1\r\n" + frame(b"MSH|") + b"\x10 0012 3 \r\x10\r\x10half")
+    assert taken(framer, b"") == ["2.25.1", b"MSH|", " 0012 3 ", ""]
+    assert framer.is_within
+    assert taken(framer, b" \xc3\xa9") == []
+    assert taken(framer, b"\xe9\r") == ["half \xc3\xa9\xe9"]  # no UTF-8: Latin-1
+
+
+def test_a_key_of_sixty_four_characters_is_the_longest() -> None:
+    assert taken(Framer(10), b"\x10" + "é".encode() * 64 + b"\r") == ["é" * 64]
+    for data in (b"\x10" + b"1" * 65 + b"\r", b"\x10" + b"1" * 257):
+        framer = Framer(1000)
+        framer.feed(data)
+        with pytest.raises(BadFrame) as refused:
+            framer.next_message()
+        assert not refused.value.answer
+    assert isinstance(taken(Framer(10), b"\x10" + b"1" * 64 + b"\r")[0], TokenRequest)

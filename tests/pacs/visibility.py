@@ -32,12 +32,14 @@ from pacs.models import (
     RequestAttributes,
     Series,
     Study,
+    StudyToken,
     Transfer,
     TransferResult,
 )
 from pacs.models.secrets import encrypt
 from pacs.services import corrections, held, held_cases, removal, transfers
 from pacs.services.store import Source, receive_part10, store_instance
+from pacs.services.study_tokens import hand_out
 from radiology.models import (
     Order,
     OrderAttachment,
@@ -286,6 +288,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     ordered = make_order(study.patient_ref, procedures=1, clinical_history=planned_as)
     letter = add_attachment(order=ordered, name=f"{fixed['PatientName']}.pdf", content=b"%PDF-1.7 x")
     run = ImportRun.objects.create(site=site, kind=ImportKind.FILES, places=[f"/{MARK}"], user=who)
+    hand_out(studies=Study.objects.filter(pk=study.pk))
     found.study = study
     found.rows = {
         "correction": correction.public_id,
@@ -415,6 +418,7 @@ def of_admin(of: Things) -> list[str]:
         ImportRun: ImportRun.objects.get(public_id=of.rows["import"]).pk,
         Webhook: of.rows["webhook"].pk,
         WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
+        StudyToken: StudyToken.objects.get(study_ref=study).pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
     found = []

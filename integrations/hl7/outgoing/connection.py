@@ -62,8 +62,10 @@ class Connection:
         while True:
             try:
                 raw = self._framer.next_message()
-            except (BadFrame, TokenRequest) as error:
-                raise Closed(_("%(peer)s answered with something else than MLLP.") % {"peer": self._peer}) from error
+            except BadFrame as error:
+                raise Closed(self._no_mllp()) from error
+            if isinstance(raw, TokenRequest):
+                raise Closed(self._no_mllp())
             if raw is None:
                 self._read(deadline)
                 continue
@@ -72,6 +74,9 @@ class Connection:
             except CannotUnderstand:
                 continue
             yield raw, message
+
+    def _no_mllp(self) -> str:
+        return _("%(peer)s answered with something else than MLLP.") % {"peer": self._peer}
 
     def is_gone(self) -> bool:
         """Whether the peer has closed meanwhile, as some do after each answer."""
