@@ -147,7 +147,7 @@ class Department:
 
     def wait_until_ready(self) -> None:
         settings = self.configuration
-        ports = [settings.http_port, ",".join(settings.dicom_ports), settings.hl7_port]
+        ports = [settings.http_port, ",".join(settings.dicom_ports), settings.hl7_port, settings.orthanc_port]
         arguments = [settings.reachable_at, *ports, settings.ae_title, str(self.data / "log")]
         self.manage("deploy/ready.py", *arguments, str(READY_SECONDS), what="Starting")
 

@@ -8,3 +8,4 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         from integrations import configuration, movers  # noqa: F401  (registers them)
+        from integrations.orthanc import receivers  # noqa: F401  (registers them)

@@ -1,4 +1,12 @@
 from integrations.models.message import AcknowledgmentCode, Direction, Hl7Message, MessageState
+from integrations.models.orthanc import (
+    OrthancArrival,
+    OrthancChange,
+    OrthancLevel,
+    OrthancQuery,
+    OrthancResource,
+    OrthancUnsettled,
+)
 from integrations.models.peer import CharacterSet, Hl7Peer, ReplyType, UnknownPatient, UnknownProcedure
 
 __all__ = [
@@ -8,6 +16,12 @@ __all__ = [
     "Hl7Message",
     "Hl7Peer",
     "MessageState",
+    "OrthancArrival",
+    "OrthancChange",
+    "OrthancLevel",
+    "OrthancQuery",
+    "OrthancResource",
+    "OrthancUnsettled",
     "ReplyType",
     "UnknownPatient",
     "UnknownProcedure",

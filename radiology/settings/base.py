@@ -29,6 +29,8 @@ SINAR_BIND = env.str("SINAR_BIND", default="127.0.0.1")
 SINAR_HTTP_PORT = env.int("SINAR_HTTP_PORT", default=8000)
 SINAR_DICOM_PORTS = env.list("SINAR_DICOM_PORT", cast=int, default=[11112])
 SINAR_HL7_PORT = env.int("SINAR_HL7_PORT", default=2575)
+# Where the Orthanc-shaped REST stands at the root, as Orthanc's own does; 0 for nowhere.
+SINAR_ORTHANC_PORT = env.int("SINAR_ORTHANC_PORT", default=8042)
 
 DIMSE = {
     "AE_TITLE": env.str("SINAR_AE_TITLE", default="MINIPACS"),
@@ -254,6 +256,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(SINAR_DATA / "broker" / "beat")
 CELERY_BEAT_SCHEDULE = {
     "run-due-jobs": {"task": "radiology.run_due_jobs", "schedule": 10.0},
     "enqueue-upkeep": {"task": "radiology.enqueue_upkeep", "schedule": 3600.0},
+    "orthanc-identifiers": {"task": "integrations.write_down_orthanc_identifiers", "schedule": 10.0},
 }
 
 # What `manage.py demo` does when the images are there: each is called with the site.
