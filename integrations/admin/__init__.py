@@ -1,5 +1,5 @@
-"""Django's admin over the systems that send HL7, and over what they sent."""
+"""Django's admin over the systems that send HL7, over what they sent, and over what the Orthanc REST remembers."""
 
-from integrations.admin import messages, peers
+from integrations.admin import messages, orthanc, peers
 
-__all__ = ["messages", "peers"]
+__all__ = ["messages", "orthanc", "peers"]

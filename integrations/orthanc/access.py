@@ -35,10 +35,15 @@ class NotDone(RadiologyError):
     """Orthanc does it, this archive does not."""
 
 
+class OutOfRange(InvalidValue):
+    """A word that is none of those that may stand there."""
+
+
 # Orthanc's own numbers and words (OrthancFramework/Resources/CodeGeneration/ErrorCodes.json).
 WORDS: dict[type[RadiologyError], tuple[int, str]] = {
     NotDone: (2, "Not implemented yet"),
     InvalidValue: (8, "Bad request"),
+    OutOfRange: (3, "Parameter out of range"),
     TooLarge: (4, "Not enough memory"),
     UnsupportedMediaType: (3000, "Unsupported media type"),
     Unreachable: (9, "Error in the network protocol"),
@@ -48,7 +53,7 @@ WORDS: dict[type[RadiologyError], tuple[int, str]] = {
     NotAuthenticated: (29, "Bad credentials were provided"),
     NotAllowed: (45, "Cannot access a resource"),
 }
-HTTP = {NotDone: 501}
+HTTP: dict[type[RadiologyError], int] = {NotDone: 501}
 UNKNOWN = (-1, "Internal error")
 
 

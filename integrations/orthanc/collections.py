@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from integrations.orthanc.access import NotDone, OfOneSite, OrthancView, answer, flag, number
 from integrations.orthanc.identifiers import identifiers_of, patient_identifiers
 from integrations.orthanc.lookup import COLLECTIONS, TYPES, above, below, find, location_of, rows_of, study_above
-from integrations.orthanc.resources import described, tags_in_file
+from integrations.orthanc.resources import MAIN_TAGS_IN_FILES, described, tags_in_file
 from integrations.orthanc.tags import Form, form_of
 from pacs.models import Study
 from pacs.services import removal
@@ -67,7 +67,9 @@ class Collection(OrthancView):
         if flag(request, "expand"):
             form = form_of(request, plain=Form.SIMPLE)
             requested = [name for name in request.GET.get("requestedTags", "").split(";") if name]
-            entries = expanded(self.here, self.level, rows, limit or None, form=form, requested=requested)
+            entries: Iterator[Any] = expanded(
+                self.here, self.level, rows, limit or None, form=form, requested=requested
+            )
         else:
             entries = identifiers(self.level, rows, limit or None)
         return streamed(entries)
@@ -124,12 +126,21 @@ class One(ResourceView):
         form = form_of(request, plain=Form.SIMPLE)
         requested = [name for name in request.GET.get("requestedTags", "").split(";") if name]
         (found,) = described(self.here, self.level, [self.row], form=form, requested=requested)
-        if self.level is Level.INSTANCE:
-            # Of an object whose file is damaged, what the row says is all that is known.
+        if self.level in MAIN_TAGS_IN_FILES:
+            # Where the file is damaged, what the row says is all that is known.
             with contextlib.suppress(CannotUnderstand, OutOfResources, NotFound):
-                found["MainDicomTags"] = tags_in_file(self.level, location_of(self.here, self.row), form)
+                found["MainDicomTags"] = self._main_tags(found["MainDicomTags"], form)
         self.record_read("read")
         return answer(found)
+
+    def _main_tags(self, known: dict[str, Any], form: Form) -> dict[str, Any]:
+        """All of them, also those that are not in the database: of a series as its first object says."""
+        first = self.row if self.level is Level.INSTANCE else below(
+            self.here, self.level, self.row, Level.INSTANCE
+        ).first()  # fmt: skip
+        if first is None:
+            return known
+        return {**tags_in_file(self.level, location_of(self.here, first), form), **known}
 
     def delete(self, request: Any, **_: str) -> HttpResponse:
         """Hides studies until they are restored or purged; of a series or an object only where it is all there is."""

@@ -269,6 +269,19 @@ class Labels(ResourceView):
         return answer([])
 
 
+class Protected(ResourceView):
+    """`/patients/{id}/protected`: nothing is ever recycled here, so nobody needs protection from it."""
+
+    needs = {"PUT": "studies.write"}
+    level = Level.PATIENT
+
+    def get(self, request: Any, **_: str) -> HttpResponse:
+        return text("0")
+
+    def put(self, request: Any, **_: str) -> HttpResponse:
+        raise NotDone("Patients are not protected here: nothing is recycled.")
+
+
 class Reconstruct(ResourceView):
     """`/studies/{id}/reconstruct`: nothing is ever out of step with the files."""
 

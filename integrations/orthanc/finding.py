@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import NotDone, OrthancView, answer, field, json_object, raw_body
+from integrations.orthanc.access import NotDone, OrthancView, OutOfRange, answer, field, json_object, raw_body
 from integrations.orthanc.collections import PAGE, streamed
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import COLLECTIONS, TYPES, rows_of
@@ -33,7 +33,7 @@ class Find(OrthancView):
         given = json_object(request)
         level = BY_TYPE.get(field(given, "Level", str).lower())
         if level is None:
-            raise InvalidValue("Level is Patient, Study, Series or Instance.", field="Level")
+            raise OutOfRange("Level is Patient, Study, Series or Instance.", field="Level")
         keys = keys_of(field(given, "Query", dict))
         limit, since = field(given, "Limit", int, 0), field(given, "Since", int, 0)
         if limit < 0 or since < 0:

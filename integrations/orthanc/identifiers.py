@@ -70,7 +70,7 @@ def patient_identifiers(patients: Iterable[Patient]) -> dict[int, str]:
         .filter(Exists(Study.objects.filter(patient_ref=OuterRef("pk"))), merged_into=None)
         .order_by("pk")
     )
-    first: dict[tuple[int, str], int] = {}
+    first: dict[tuple[int | None, str], int] = {}
     for site, number, pk in alike.values_list("site_id", "patient_id", "pk"):
         first.setdefault((site, number), pk)
     return {

@@ -88,7 +88,7 @@ def location_of(here: OfOneSite, instance: Instance) -> Location:
     found = instances_of(who=here, sop_instance_uids=[instance.sop_instance_uid]).filter(instance_ref=instance).first()
     if found is None:
         raise NotFound("There is no such instance, or none that you may see.")
-    return cast(Location, found)
+    return found
 
 
 def below(here: OfOneSite, level: Level, row: Any, wanted: Level) -> QuerySet[Any]:

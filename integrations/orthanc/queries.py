@@ -8,7 +8,17 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from integrations.models import OrthancQuery
-from integrations.orthanc.access import NotDone, OrthancView, answer, field, flag, json_object, raw_body, text
+from integrations.orthanc.access import (
+    NotDone,
+    OrthancView,
+    OutOfRange,
+    answer,
+    field,
+    flag,
+    json_object,
+    raw_body,
+    text,
+)
 from integrations.orthanc.finding import BY_TYPE
 from integrations.orthanc.modalities import NodeView
 from integrations.orthanc.resources import MAIN_TAGS
@@ -39,7 +49,7 @@ class Query(NodeView):
         given = json_object(request)
         level = BY_TYPE.get(field(given, "Level", str).lower())
         if level is None:
-            raise InvalidValue("Level is Patient, Study, Series or Instance.", field="Level")
+            raise OutOfRange("Level is Patient, Study, Series or Instance.", field="Level")
         row = ask(self.here, self.node, level, field(given, "Query", dict, {}))
         self.record("query", AuditAction.EXECUTE, detail={"node": self.node.title, "answers": len(row.answers)})
         return answer({"ID": str(row.public_id), "Path": f"/queries/{row.public_id}"})

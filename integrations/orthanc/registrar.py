@@ -30,7 +30,7 @@ KEPT = timedelta(days=1)
 STUDIES_AN_ARRIVAL = 20
 
 # site, change, level, digest, row
-Entry = tuple[int, int, int, bytes, int]
+Entry = tuple[int | None, int, int, bytes, int]
 
 
 def arrived(*, instances: Iterable[int] = (), studies: Iterable[int] = ()) -> None:

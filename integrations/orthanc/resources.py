@@ -51,7 +51,15 @@ MAIN_TAGS_IN_FILES: dict[Level, tuple[str, ...]] = {
         "ImageOrientationPatient",
     ),
 }  # fmt: skip
-# What Orthanc leaves out where an object has it empty or not at all.
+# Attributes of type 2, which objects have, if empty: given empty too, as Orthanc gives them.
+ALWAYS = {
+    tag_of(name)
+    for name in (
+        "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+        "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "InstanceNumber",
+    )
+}  # fmt: skip
+# Status of a series whose expected number of objects nobody knows.
 UNKNOWN = "Unknown"
 
 
@@ -65,13 +73,13 @@ def described(
     rows = list(rows)
     if not rows:
         return []
-    make = {
+    make: Any = {
         Level.PATIENT: _patients,
         Level.STUDY: _studies,
         Level.SERIES: _series,
         Level.INSTANCE: _instances,
     }[level]
-    found = make(here, rows, form)
+    found: list[dict[str, Any]] = make(here, rows, form)
     for entry in found:
         entry["Type"] = TYPES[level]
         entry["Labels"] = []
@@ -97,7 +105,7 @@ def _tags(
     answers = Answers(here, level, tuple(names)).page(rows)
     found = []
     for answer in answers:
-        kept = {tag: element for tag, element in answer.items() if with_empty or text_of(element)}
+        kept = {tag: element for tag, element in answer.items() if with_empty or tag in ALWAYS or text_of(element)}
         found.append(formatted(kept, form))
     return found
 

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpResponse
@@ -11,6 +12,9 @@ from integrations.orthanc.access import NotDone, answer, field
 from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
 from radiology.errors import InvalidValue, Unreachable
+from radiology.tasks import run_due_jobs
+
+log = structlog.get_logger(__name__)
 
 MOST_RESOURCES = 1000
 # So long a synchronous request is held; then it is answered as an asynchronous one.
@@ -34,6 +38,7 @@ def job_answer(begun: list[Transfer]) -> dict[str, Any]:
 
 def waited_for(begun: list[Transfer]) -> bool:
     """Whether they ended while the request could be held. The rows are what they are then."""
+    _ring()
     until = time.monotonic() + WAITS
     keys = [each.pk for each in begun]
     while True:
@@ -43,6 +48,14 @@ def waited_for(begun: list[Transfer]) -> bool:
         if time.monotonic() > until:
             return False
         time.sleep(LOOKS_EVERY)
+
+
+def _ring() -> None:
+    """Wake a worker now, since somebody waits; without a broker the sweep finds the work some seconds later."""
+    try:
+        run_due_jobs.delay()
+    except Exception as error:  # whatever the broker's library raises
+        log.warning("nobody rang for transfers", reason=type(error).__name__)
 
 
 def require_here(title: Any) -> None:

@@ -118,7 +118,9 @@ class Metrics(OrthancView):
         found = totals(self.here)
         megabytes = found.pop("size") / MEGABYTE
         moment = int(timezone.now().timestamp() * 1000)
-        named = {f"orthanc_count_{name.removeprefix('Count').lower()}": value for name, value in found.items()}
+        named: dict[str, float] = {
+            f"orthanc_count_{name.removeprefix('Count').lower()}": value for name, value in found.items()
+        }
         named |= {"orthanc_disk_size_mb": megabytes, "orthanc_uncompressed_size_mb": megabytes}
         lines = "".join(f"{name} {value} {moment}\n" for name, value in sorted(named.items()))
         return HttpResponse(lines, content_type="text/plain; version=0.0.4")

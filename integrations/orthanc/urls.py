@@ -87,6 +87,7 @@ urlpatterns = [
     named(Level.STUDY, "merge", modifying.Merge.as_view(level=Level.STUDY)),
     named(Level.STUDY, "split", modifying.Split.as_view(level=Level.STUDY)),
     named(Level.STUDY, "module-patient", contents.Module.as_view(level=Level.STUDY, of=Level.PATIENT)),
+    named(Level.PATIENT, "protected", contents.Protected.as_view()),
     named(Level.INSTANCE, "tags", contents.Tags.as_view()),
     named(Level.INSTANCE, "simplified-tags", contents.Tags.as_view(plain=Form.SIMPLE)),
     named(Level.INSTANCE, "content", contents.Content.as_view()),

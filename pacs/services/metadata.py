@@ -56,7 +56,7 @@ class _Sequence:
 def metadata_of(*, location: Location, base_url: str, verbatim: bool = False) -> Attributes:
     """The attributes of one stored instance. `base_url` is that of the DICOMweb root.
 
-    `verbatim` leaves DS and IS as the texts that stand in the object.
+    `verbatim` leaves DS and IS as the texts that stand in the object, and the name of its character set.
 
     Raises CannotUnderstand, OutOfResources when the file is damaged or missing.
     """
@@ -125,7 +125,8 @@ def attributes_of(*, source: Encoded, bulk_url: str, verbatim: bool = False) -> 
             value = bytes(data[offset : offset + length])
             if tag == SPECIFIC_CHARACTER_SET:
                 level.codecs = encodings(value.decode("ascii", "replace").strip("\0 "))
-                value = b"ISO_IR 192" if value.strip(b"\0 ") else b""  # JSON is UTF-8
+                if not verbatim:
+                    value = b"ISO_IR 192" if value.strip(b"\0 ") else b""  # JSON is UTF-8
             read_as = "LO" if verbatim and vr in WRITTEN else vr
             found = _element(read_as, value, level.codecs, big_endian=big_endian)
             found["vr"] = vr
