@@ -96,10 +96,10 @@ class Content(ResourceView):
 
     level = Level.INSTANCE
 
-    def get(self, request: Any, path: str = "", **_: str) -> HttpResponse:
+    def get(self, request: Any, orthanc_path: str = "", **_: str) -> HttpResponse:
         found: Any = tags_of(location_of(self.here, self.row))
         self.record_read("tags")
-        parts = [part for part in path.split("/") if part]
+        parts = [part for part in orthanc_path.split("/") if part]
         for position, part in enumerate(parts):
             if position % 2:
                 items = found.get("Value", [])
@@ -122,13 +122,13 @@ class Content(ResourceView):
 class Metadata(ResourceView):
     """`/studies/{id}/metadata`, with `?expand` the values, and `/metadata/{name}` one of them."""
 
-    def get(self, request: Any, metadata: str = "", **_: str) -> HttpResponse:
+    def get(self, request: Any, orthanc_metadata: str = "", **_: str) -> HttpResponse:
         found = self._values()
         self.record_read("metadata")
-        if metadata:
-            if metadata not in found:
+        if orthanc_metadata:
+            if orthanc_metadata not in found:
                 raise NotFound("There is no such metadata.")
-            return text(found[metadata])
+            return text(found[orthanc_metadata])
         return answer(found if flag(request, "expand") else list(found))
 
     def _values(self) -> dict[str, str]:
@@ -244,7 +244,8 @@ class Pdf(ResourceView):
 class Attachments(ResourceView):
     """`/instances/{id}/attachments`: the file is the only one; other levels have none."""
 
-    def get(self, request: Any, attachment: str = "", what: str = "", **_: str) -> HttpResponseBase:
+    def get(self, request: Any, orthanc_attachment: str = "", orthanc_what: str = "", **_: str) -> HttpResponseBase:
+        attachment, what = orthanc_attachment, orthanc_what
         if not attachment:
             return answer(["dicom"] if self.level is Level.INSTANCE else [])
         if attachment not in {"dicom", "0", "1"} or self.level is not Level.INSTANCE:

@@ -40,8 +40,8 @@ class Picture(ResourceView):
     level = Level.INSTANCE
     rendered = False
 
-    def get(self, request: Any, frame: str = "", **_: str) -> HttpResponseBase:
-        number = frame_number(frame) if frame else None
+    def get(self, request: Any, orthanc_frame: str = "", **_: str) -> HttpResponseBase:
+        number = frame_number(orthanc_frame) if orthanc_frame else None
         row = self.row
         if self.level is not Level.INSTANCE:
             rows = list(below(self.here, self.level, row, Level.INSTANCE)[:1])
@@ -67,9 +67,9 @@ class RawFrame(ResourceView):
 
     level = Level.INSTANCE
 
-    def get(self, request: Any, frame: str, **_: str) -> HttpResponse:
+    def get(self, request: Any, orthanc_frame: str, **_: str) -> HttpResponse:
         with StoredImage(location_of(self.here, self.row)) as image:
-            found = image.frame(frame_number(frame))
+            found = image.frame(frame_number(orthanc_frame))
         self.record_read("retrieve", instance=self.row.sop_instance_uid)
         return HttpResponse(found, content_type="application/octet-stream")
 

@@ -15,6 +15,7 @@ from integrations.orthanc import (
     queries,
     storing,
     system,
+    viewing,
 )
 from integrations.orthanc.lookup import COLLECTIONS
 from integrations.orthanc.tags import Form
@@ -43,12 +44,11 @@ def of_level(level: Level) -> list[Any]:
         path(resource(level), collections.One.as_view(level=level), name=f"orthanc-{level.name.lower()}"),
         named(level, "module", contents.Module.as_view(level=level, of=level)),
         named(level, "metadata", contents.Metadata.as_view(level=level)),
-        named(level, "metadata", contents.Metadata.as_view(level=level), "/<str:metadata>"),
+        named(level, "metadata", contents.Metadata.as_view(level=level), "/<str:orthanc_metadata>"),
         named(level, "statistics", contents.Statistics.as_view(level=level)),
         named(level, "labels", contents.Labels.as_view(level=level)),
-        named(level, "labels", NOT_DONE(level=level, why="Nothing is labelled here."), "/<str:label>"),
+        named(level, "labels", NOT_DONE(level=level, why="Nothing is labelled here."), "/<str:orthanc_label>"),
         named(level, "attachments", contents.Attachments.as_view(level=level)),
-        named(level, "attachments", contents.Attachments.as_view(level=level), "/<str:attachment>"),
         named(level, "anonymize", NOT_DONE(level=level, why=COPY)),
         named(level, "reconstruct", contents.Reconstruct.as_view(level=level)),
     ]
@@ -91,18 +91,20 @@ urlpatterns = [
     named(Level.INSTANCE, "tags", contents.Tags.as_view()),
     named(Level.INSTANCE, "simplified-tags", contents.Tags.as_view(plain=Form.SIMPLE)),
     named(Level.INSTANCE, "content", contents.Content.as_view()),
-    named(Level.INSTANCE, "content", contents.Content.as_view(), "/<path:path>"),
+    named(Level.INSTANCE, "content", contents.Content.as_view(), "/<path:orthanc_path>"),
     named(Level.INSTANCE, "file", contents.File.as_view()),
     named(Level.INSTANCE, "pdf", contents.Pdf.as_view()),
     named(Level.INSTANCE, "attachments", contents.Attachments.as_view(level=Level.INSTANCE),
-          "/<str:attachment>/<str:what>"),
+          "/<str:orthanc_attachment>/<str:orthanc_what>"),
+    named(Level.INSTANCE, "attachments", contents.Attachments.as_view(level=Level.INSTANCE),
+          "/<str:orthanc_attachment>"),
     named(Level.INSTANCE, "preview", pictures.Picture.as_view()),
     named(Level.INSTANCE, "rendered", pictures.Picture.as_view(rendered=True)),
     named(Level.INSTANCE, "frames", pictures.Frames.as_view()),
-    named(Level.INSTANCE, "frames", pictures.Picture.as_view(), "/<str:frame>/preview"),
-    path(f"{resource(Level.INSTANCE)}/frames/<str:frame>/rendered", pictures.Picture.as_view(rendered=True),
+    named(Level.INSTANCE, "frames", pictures.Picture.as_view(), "/<str:orthanc_frame>/preview"),
+    path(f"{resource(Level.INSTANCE)}/frames/<str:orthanc_frame>/rendered", pictures.Picture.as_view(rendered=True),
          name="orthanc-instance-frame-rendered"),
-    path(f"{resource(Level.INSTANCE)}/frames/<str:frame>/raw", pictures.RawFrame.as_view(),
+    path(f"{resource(Level.INSTANCE)}/frames/<str:orthanc_frame>/raw", pictures.RawFrame.as_view(),
          name="orthanc-instance-frame-raw"),
     path("tools/find", finding.Find.as_view(), name="orthanc-find"),
     path("tools/lookup", finding.Lookup.as_view(), name="orthanc-lookup"),
@@ -149,6 +151,7 @@ urlpatterns = [
             )
         )
     ),
+    path(viewing.ADDRESS, viewing.open_series, name="orthanc-viewer"),
     path("jobs", jobs.Jobs.as_view(), name="orthanc-jobs"),
     *(
         path(f"jobs/<str:orthanc_job>{rest}", jobs.Job.as_view(action=rest[1:]), name=f"orthanc-job{rest[1:]}")

@@ -7,10 +7,11 @@ from typing import Any
 
 import pydicom
 import pytest
+from django.test import Client
 
 from pacs.models import Correction, Study
 from radiology.models import AuditEvent, Site
-from tests.factories import make_patient, make_site
+from tests.factories import make_patient, make_site, make_user
 from tests.integrations.orthanc_client import OrthancProgram, refused, sha1
 from tests.pacs.dicomweb import body, store
 from tests.pacs.objects import ct, part10
@@ -161,6 +162,7 @@ def test_a_study_is_given_to_a_registered_patient(khanza: OrthancProgram, site: 
 def test_corrections_that_are_not_made_say_so_and_change_nothing(khanza: OrthancProgram, site: Site) -> None:
     store(site, image())
     series = sha1(MRN, STUDY, f"{STUDY}.1")
+    given: Any
     for given, status in (
         ({"Replace": {"AccessionNumber": "1"}}, 501),  # Orthanc would keep the source
         ({"Replace": {"AccessionNumber": "1"}, "KeepSource": True}, 501),
@@ -178,7 +180,7 @@ def test_corrections_that_are_not_made_say_so_and_change_nothing(khanza: Orthanc
         refused(khanza.post(f"studies/{NAME}/modify", given), status)
     reader = OrthancProgram(scopes=["studies.read"], name="reads")
     refused(reader.post(f"studies/{NAME}/modify", {"Replace": {"AccessionNumber": "1"}, "KeepSource": False}), 403)
-    for path, given, status in (
+    others: list[tuple[str, Any, int]] = [
         (f"studies/{NAME}/merge", {"Resources": [NAME], "KeepSource": False}, 400),
         (f"studies/{NAME}/merge", {"Resources": [sha1("x")], "KeepSource": False}, 404),
         (f"studies/{NAME}/merge", {"Resources": [series]}, 501),
@@ -187,10 +189,25 @@ def test_corrections_that_are_not_made_say_so_and_change_nothing(khanza: Orthanc
         (f"studies/{NAME}/split", {"Series": [], "KeepSource": False}, 400),
         (f"studies/{NAME}/split", {"Series": [series]}, 501),
         (f"studies/{NAME}/split", {"Series": [series], "Replace": {"StudyID": "1"}, "KeepSource": False}, 501),
-    ):
+    ]
+    for path, given, status in others:
         refused(khanza.post(path, given), status)
     assert not Correction.objects.exists()
     assert Study.objects.get().accession_number == "ACC1"
+
+
+def test_the_address_of_orthancs_viewer_leads_to_ours(khanza: OrthancProgram, site: Site) -> None:
+    store(site, image())
+    path = "/orthanc/web-viewer/app/viewer.html?series="
+    series = sha1(MRN, STUDY, f"{STUDY}.1")
+    assert "/accounts/login/" in Client().get(path + series)["Location"]
+    person = Client()
+    person.force_login(make_user("doctor", role="doctor"), backend="django.contrib.auth.backends.ModelBackend")
+    assert person.get(path + series)["Location"] == (
+        f"/viewer?StudyInstanceUIDs={STUDY}&initialSeriesInstanceUID={STUDY}.1"
+    )
+    for wrong in ("", "x" * 5000, sha1("nobody"), "//evil.example"):
+        assert person.get(path + wrong).status_code == 404
 
 
 def test_what_orthanc_does_and_we_do_not_is_501_with_a_reason(khanza: OrthancProgram, site: Site) -> None:

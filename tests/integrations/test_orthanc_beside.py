@@ -157,6 +157,7 @@ def test_answers_are_those_of_a_real_orthanc(real_one: str, root: str, token: st
                 # Where names of private attributes are keys, there is nothing to compare.
                 if name not in private or not re.search(r"shared-tags|simplified-tags|tags\?s|/content$", what):
                     both.ask("GET", path + what)
+    query: Any
     for query in (
         {"Level": "Study", "Query": {"PatientID": "MRN*"}},
         {"Level": "Study", "Query": {"PatientName": "santoso*"}},
@@ -274,6 +275,11 @@ def test_the_second_port_serves_orthanc_and_dicomweb_and_no_other_door(
     assert requests.get(f"{orthanc_server.url}/orthanc/studies", auth=auth, timeout=30).json()
     page = requests.get(f"{orthanc_server.url}/studies", auth=auth, timeout=30)
     assert page.headers["Content-Type"].startswith("text/html")
+    series = pyorthanc.util.to_orthanc_series_id("MRN-1001", STUDY, f"{STUDY}.1")
+    led = requests.get(f"{root}/web-viewer/app/viewer.html?series={series}", timeout=30, allow_redirects=False).headers[
+        "Location"
+    ]
+    assert led == f"{orthanc_server.url}/orthanc/web-viewer/app/viewer.html?series={series}"
     posted = requests.post(f"{root}/tools/find/", data="{}", auth=auth, timeout=30, allow_redirects=False)
     assert posted.status_code == 404  # and no redirect, which would lose the body
 

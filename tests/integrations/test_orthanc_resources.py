@@ -373,7 +373,7 @@ def test_what_was_there_before_is_written_down_in_the_background(khanza: Orthanc
     [
         ("patients/{patients}", 8),
         ("studies/{studies}", 8),
-        ("series/{series}", 6),
+        ("series/{series}", 8),
         ("instances/{instances}", 7),
         ("series/{series}/instances", 7),
         ("studies/{studies}/statistics", 8),
