@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -19,7 +20,7 @@ ADDRESS = "web-viewer/app/viewer.html"
 
 @require_safe
 @never_cache
-def open_series(request: HttpRequest) -> HttpResponse:
+def open_series(request: HttpRequest) -> HttpResponseBase:
     """`?series=`: on the port where nobody can sign in, on to the pages; there to the viewer."""
     if is_orthanc_port(request.META):
         series = urlencode({"series": request.GET.get("series", "")[:64]})
