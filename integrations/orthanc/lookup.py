@@ -60,11 +60,15 @@ def find(here: OfOneSite, level: Level, text: str) -> Any:
 
 def find_any(here: OfOneSite, text: str) -> tuple[Level, Any]:
     """The row of any level. Raises NotFound."""
-    for level in (Level.INSTANCE, Level.SERIES, Level.STUDY, Level.PATIENT):
-        try:
-            return level, find(here, level, text)
-        except NotFound:
-            continue
+    digest = as_digest(text)
+    if digest is not None:
+        names = OrthancResource.objects.filter(digest=digest, site=here.site_id, change=OrthancChange.NEW)
+        known = {BY_NUMBER[OrthancLevel(number)] for number in names.values_list("level", flat=True)[:MOST_ALIKE]}
+        for level in known or set(Level):
+            try:
+                return level, find(here, level, text)
+            except NotFound:
+                continue
     raise NotFound("There is no such resource, or none that you may see.")
 
 

@@ -1,12 +1,14 @@
 """Other nodes over the Orthanc-shaped REST: echo, send, ask, fetch, and the jobs of it."""
 
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.uid import generate_uid
 
-from integrations.models import OrthancQuery
+from integrations.models import OrthancArrival, OrthancQuery, OrthancResource
 from integrations.orthanc import registrar
 from pacs.models import Series, Study, Transfer
 from radiology.models import Job, JobState, Site
@@ -16,6 +18,7 @@ from tests.integrations.orthanc_client import OrthancProgram, refused, sha1
 from tests.pacs.dicomweb import store
 from tests.pacs.objects import ct, part10
 from tests.pacs.test_transfers_send import storescp
+from tests.threads import run_all
 
 MRN = "MRN-1001"
 NOBODY = 1  # a port that nothing listens on
@@ -171,6 +174,30 @@ def test_questions_that_make_no_sense_are_refused(khanza: OrthancProgram, dimse_
         refused(khanza.post("modalities/MINIPACS/move", wrong), 400)
     refused(khanza.post("modalities/MINIPACS/move", {"Level": "Patient", "Resources": []}), 501)
     assert not OrthancQuery.objects.exists()
+
+
+def test_identifiers_are_written_once_and_in_order_though_many_write_them_down(
+    khanza: OrthancProgram, studies: list[Study]
+) -> None:
+    site = Site.objects.default()
+    files = [part10(ct(StudyInstanceUID=studies[1].study_instance_uid)) for _ in range(4)]
+    stores = [partial(store, site, file) for file in files]
+    answers = run_all([registrar.catch_up, *stores[:2], registrar.catch_up, *stores[2:], registrar.catch_up])
+    assert [each for each in answers if isinstance(each, Exception)] == []
+    registrar.catch_up()
+    assert not OrthancArrival.objects.exists()
+    rows = list(OrthancResource.objects.order_by("pk"))
+    assert Counter(row.level for row in rows) == {4: 9, 3: 7, 2: 2, 1: 1}
+    assert len({(row.level, row.row) for row in rows}) == len(rows)
+    told = [each["Seq"] for each in khanza.json("changes", {"since": 0, "limit": 100})["Changes"]]
+    assert told == [row.pk for row in rows]
+
+
+def test_what_went_away_before_it_was_written_down_leaves_nothing(khanza: OrthancProgram, studies: list[Study]) -> None:
+    studies[1].delete()
+    registrar.catch_up()
+    assert not OrthancArrival.objects.exists()
+    assert khanza.json("studies") == [sha1(MRN, studies[0].study_instance_uid)]
 
 
 def test_answers_of_other_nodes_are_forgotten_after_a_day(khanza: OrthancProgram) -> None:
