@@ -26,6 +26,7 @@ class Configuration:
     http_port: str = field(default_factory=lambda: os.environ.get("SINAR_HTTP_PORT") or "8000")
     dicom_port: str = field(default_factory=lambda: os.environ.get("SINAR_DICOM_PORT") or "11112")
     hl7_port: str = field(default_factory=lambda: os.environ.get("SINAR_HL7_PORT") or "2575")
+    orthanc_port: str = field(default_factory=lambda: os.environ.get("SINAR_ORTHANC_PORT") or "8042")
     ae_title: str = field(default_factory=lambda: os.environ.get("SINAR_AE_TITLE") or "MINIPACS")
     external_database: str = field(default_factory=lambda: os.environ.get("DATABASE_URL") or "")
     demo: bool = field(default_factory=lambda: (os.environ.get("SINAR_DEMO") or "1") != "0")
@@ -43,7 +44,8 @@ class Configuration:
         """Each port with the setting that chooses it."""
         dicom = ((port, "SINAR_DICOM_PORT") for port in self.dicom_ports)
         hl7 = ((port, "SINAR_HL7_PORT") for port in self.hl7_ports)
-        return [(self.http_port, "SINAR_HTTP_PORT"), *dicom, *hl7]
+        orthanc = [(self.orthanc_port, "SINAR_ORTHANC_PORT")] if self.orthanc_port != "0" else []
+        return [(self.http_port, "SINAR_HTTP_PORT"), *dicom, *hl7, *orthanc]
 
     @property
     def reachable_at(self) -> str:
@@ -59,6 +61,7 @@ class Configuration:
             f"  Browser  http://{host}:{self.http_port}/\n"
             f"  DICOM    {where}, called AE title {self.ae_title}\n"
             f"  HL7      {hl7}"
+            + (f"\n  Orthanc  http://{host}:{self.orthanc_port}/" if self.orthanc_port != "0" else "")
         )
 
     def make_data_folder(self) -> None:

@@ -147,7 +147,12 @@ class Department:
 
     def wait_until_ready(self) -> None:
         settings = self.configuration
-        ports = [settings.http_port, ",".join(settings.dicom_ports), ",".join(settings.hl7_ports)]
+        ports = [
+            settings.http_port,
+            ",".join(settings.dicom_ports),
+            ",".join(settings.hl7_ports),
+            settings.orthanc_port,
+        ]
         arguments = [settings.reachable_at, *ports, settings.ae_title, str(self.data / "log")]
         self.manage("deploy/ready.py", *arguments, str(READY_SECONDS), what="Starting")
 

@@ -7,7 +7,10 @@ so a long download is not cut.
 import os
 from pathlib import Path
 
-bind = f"{os.environ.get('SINAR_BIND', '127.0.0.1')}:{os.environ.get('SINAR_HTTP_PORT', '8000')}"
+_host = os.environ.get("SINAR_BIND", "127.0.0.1")
+_ports = [os.environ.get("SINAR_HTTP_PORT") or "8000", os.environ.get("SINAR_ORTHANC_PORT") or "8042"]
+# The second port is served by the same processes (radiology.orthanc_port); 0 closes it.
+bind = [f"{_host}:{port}" for port in dict.fromkeys(_ports) if port != "0"]
 worker_class = "gthread"
 workers = int(os.environ.get("SINAR_WEB_WORKERS", "2"))
 threads = int(os.environ.get("SINAR_WEB_THREADS", "16"))

@@ -1,7 +1,8 @@
-"""Waits until all answer: `ready.py HOST HTTP_PORT DICOM_PORT[,PORT] HL7_PORT AE_TITLE LOGS SECONDS`.
+"""Waits until all answer: `ready.py HOST HTTP DICOM[,DICOM] HL7[,HL7] ORTHANC AE_TITLE LOGS SECONDS`, ports between.
 
 Ends with an error that names what does not answer. Web answers when it can work (`/readyz` includes the
-database), DICOM when it accepts an association and answers C-ECHO on each port, HL7 when it takes a connection.
+database), DICOM when it accepts an association and answers C-ECHO on each port, HL7 when it takes a connection,
+the Orthanc-shaped REST (0: none) when it asks who calls.
 """
 
 import http.client
@@ -41,14 +42,27 @@ def hl7_answers(host: str, port: int) -> bool:
         return False
 
 
-def main(host: str, http_port: str, dicom_ports: str, hl7_port: str, title: str, logs: str, seconds: str) -> str | None:
+def orthanc_answers(host: str, port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection(host, port, timeout=10)
+        connection.request("GET", "/system")
+        return connection.getresponse().status == 401
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def main(
+    host: str, http_port: str, dicom_ports: str, hl7_port: str, orthanc_port: str, title: str, logs: str, seconds: str
+) -> str | None:
     deadline = time.monotonic() + float(seconds)
-    waiting = {("web", int(http_port)), ("hl7", int(hl7_port))}
+    waiting = {("web", int(http_port))} | {("hl7", int(port)) for port in hl7_port.split(",")}
     waiting |= {("dimse", int(port)) for port in dicom_ports.split(",")}
+    waiting |= {("web", int(orthanc_port))} - {("web", 0)}
     ask = {"web": web_answers, "hl7": hl7_answers, "dimse": lambda host, port: dicom_answers(host, port, title)}
     while waiting:
         for name, port in sorted(waiting):
-            if ask[name](host, port):
+            answers = orthanc_answers if str(port) == orthanc_port != http_port else ask[name]
+            if answers(host, port):
                 waiting.discard((name, port))
         if waiting and time.monotonic() > deadline:
             name, port = sorted(waiting)[0]

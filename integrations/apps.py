@@ -8,4 +8,5 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         from integrations import configuration, movers, receivers  # noqa: F401  (registers them)
+        from integrations.orthanc import receivers as orthanc_receivers  # noqa: F401
         from integrations.webhooks import receivers as webhook_receivers  # noqa: F401

@@ -3,8 +3,11 @@
 from django.dispatch import Signal
 
 # Sent within the transaction that stores a batch, at most once per batch. Keywords: studies (primary keys),
-# new (primary keys of studies that are new, or were hidden until now).
+# new (primary keys of studies that are new, or were hidden until now), instances (primary keys of the new objects).
 studies_stored = Signal()
+# What studies or their series say was corrected, they became another patient's, or series moved between them. Sent
+# within the transaction, also when objects were only hidden or shown. Keyword: studies (primary keys).
+studies_changed = Signal()
 # A storage commitment request was checked, and its result is about to be told. Sent within the transaction. Keyword:
 # commitment (StorageCommitment).
 commitment_checked = Signal()

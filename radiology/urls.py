@@ -16,6 +16,8 @@ urlpatterns = [
     path("wado", include("pacs.dicomweb.wado_uri")),
     path("api/v1", RedirectView.as_view(pattern_name="api-docs")),
     path("api/v1/", include("radiology.api.urls")),
+    path("orthanc", RedirectView.as_view(url="/orthanc/system")),
+    path("orthanc/", include("integrations.orthanc.urls")),
     path("preferences", views.preferences, name="preferences"),
     path("", include("worklist.urls")),
     path("", include("integrations.desk_urls")),

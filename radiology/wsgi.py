@@ -3,4 +3,7 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "radiology.settings.production")
-application = get_wsgi_application()
+
+from radiology.orthanc_port import OrthancPort
+
+application = OrthancPort(get_wsgi_application())

@@ -22,7 +22,7 @@ from tests.pynetdicom_pause import stand_still
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-DAEMON_FIXTURES = {"dimse_server", "hl7_server", "web_server", "job_worker", "start", "browser"}
+DAEMON_FIXTURES = {"dimse_server", "hl7_server", "web_server", "job_worker", "start", "browser", "orthanc_server"}
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-quic",

@@ -204,7 +204,7 @@ def web_daemon(*, port: int = 0, **environment: str) -> Daemon:
     """Gunicorn with the configuration that every deployment uses."""
     port = port or free_port()
     arguments = ["-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "radiology.wsgi"]
-    environment = {"SINAR_HTTP_PORT": str(port), **environment}
+    environment = {"SINAR_HTTP_PORT": str(port), "SINAR_ORTHANC_PORT": "0", **environment}
     return Daemon("web", arguments, port=port, environment=environment)
 
 

@@ -1,5 +1,5 @@
-"""Django's admin over the systems that send HL7, over what they sent, and over who is told of events."""
+"""Django's admin over the systems that speak HL7, their messages, webhooks, and what the Orthanc REST remembers."""
 
-from integrations.admin import messages, peers, webhooks
+from integrations.admin import messages, orthanc, peers, webhooks
 
-__all__ = ["messages", "peers", "webhooks"]
+__all__ = ["messages", "orthanc", "peers", "webhooks"]

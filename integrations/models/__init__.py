@@ -3,6 +3,14 @@ from integrations.models.character_set import CharacterSet
 from integrations.models.destination import ExpectedAnswer, FillerOrder, OrderMessage, PatientEvents, SentVersion
 from integrations.models.message import FAULTY, QUEUED, UNDONE, AcknowledgmentCode, Direction, Hl7Message, MessageState
 from integrations.models.order_state import Hl7OrderState
+from integrations.models.orthanc import (
+    OrthancArrival,
+    OrthancChange,
+    OrthancLevel,
+    OrthancQuery,
+    OrthancResource,
+    OrthancUnsettled,
+)
 from integrations.models.peer import AcknowledgmentMode, Hl7Peer, ReplyType, UnknownPatient, UnknownProcedure
 from integrations.models.webhook import Webhook, WebhookDelivery, WebhookEvent, WebhookNetwork
 
@@ -23,6 +31,12 @@ __all__ = [
     "Hl7Peer",
     "MessageState",
     "OrderMessage",
+    "OrthancArrival",
+    "OrthancChange",
+    "OrthancLevel",
+    "OrthancQuery",
+    "OrthancResource",
+    "OrthancUnsettled",
     "PatientEvents",
     "ReplyType",
     "SentVersion",

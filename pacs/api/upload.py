@@ -142,7 +142,7 @@ class Upload(ApiView):
         examples=[EXAMPLE],
     )
     def post(self, request: Any) -> HttpResponse:
-        uploads = _Uploads(Source.of_site(Site.objects.get(pk=request.user.site_id)))
+        uploads = Uploads(Source.of_site(Site.objects.get(pk=request.user.site_id)))
         try:
             for file in files_of(request):
                 uploads.take(file)
@@ -159,7 +159,7 @@ class Upload(ApiView):
         return uploads.answer(origin(request))
 
     @staticmethod
-    def _record(request: Any, uploads: "_Uploads") -> None:
+    def _record(request: Any, uploads: "Uploads") -> None:
         for study, count in uploads.studies.items():
             audit.record(
                 event="api.store",
@@ -173,7 +173,7 @@ class Upload(ApiView):
 
 
 @dataclass
-class _Uploads:
+class Uploads:
     """Grows while a request is worked on."""
 
     source: Source

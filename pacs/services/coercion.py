@@ -10,6 +10,7 @@ from django.utils import timezone
 from pacs.models import Instance, Series, Study
 from pacs.services.answers import element
 from pacs.services.attributes import BY_KEYWORD
+from pacs.signals import studies_changed
 from radiology.models import Patient
 
 PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
@@ -104,6 +105,8 @@ def show_anew(*studies: int) -> None:
     now = timezone.now()
     Study.objects.filter(pk__in=studies).update(version=F("version") + 1, updated_at=now)
     Series.objects.filter(study_ref__in=studies).update(version=F("version") + 1, updated_at=now)
+    if studies:
+        studies_changed.send(sender=Study, studies=sorted(studies))
 
 
 def recount(*, series: Iterable[int] = (), studies: Iterable[int] = ()) -> None:

@@ -61,11 +61,12 @@ class Indexer:
         """The row of the study that an object joins."""
         return self._series[_series_key(received)].study_ref_id
 
-    def tell(self, stored: Sequence[Received]) -> None:
-        """Send `studies_stored` about the studies that `stored` joined."""
+    def tell(self, stored: Sequence[Received], instances: Sequence[int]) -> None:
+        """Send `studies_stored` about the studies that `stored` joined as the rows `instances`."""
         studies = {self.study(each) for each in stored}
         if studies:
-            studies_stored.send(sender=Study, studies=sorted(studies), new=sorted(studies & self._new))
+            new = sorted(studies & self._new)
+            studies_stored.send(sender=Study, studies=sorted(studies), new=new, instances=instances)
 
     def instance(self, received: Received) -> Instance:
         """The row of one object, not yet inserted."""

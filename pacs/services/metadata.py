@@ -28,6 +28,7 @@ INLINE_BYTES = 1024
 INLINE_OTHERS = 64 * 1024
 BINARY = {"OB", "OD", "OF", "OL", "OV", "OW", "UN"}
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+WRITTEN = {"DS", "IS"}
 ONE_TEXT = {"LT", "ST", "UT", "UR"}
 # What may be given by reference (PS3.18 F.2.2).
 REFERABLE = BINARY | set(NUMBERS) | {"DS", "IS", "LT", "ST", "UC", "UT"}
@@ -52,8 +53,10 @@ class _Sequence:
     items: list[Attributes] = field(default_factory=list)
 
 
-def metadata_of(*, location: Location, base_url: str) -> Attributes:
+def metadata_of(*, location: Location, base_url: str, verbatim: bool = False) -> Attributes:
     """The attributes of one stored instance. `base_url` is that of the DICOMweb root.
+
+    `verbatim` leaves DS and IS as the texts that stand in the object, and the name of its character set.
 
     Raises CannotUnderstand, OutOfResources when the file is damaged or missing.
     """
@@ -65,7 +68,7 @@ def metadata_of(*, location: Location, base_url: str) -> Attributes:
         f"/instances/{instance.sop_instance_uid}"
     )
     with OpenDataSet(location) as source:
-        found = attributes_of(source=source, bulk_url=f"{url}/bulkdata/")
+        found = attributes_of(source=source, bulk_url=f"{url}/bulkdata/", verbatim=verbatim)
     overlay = overlay_of(series)
     if overlay is not None:
         lay_over_json(overlay, found)
@@ -96,8 +99,8 @@ def metadata_or_identity(*, location: Location, base_url: str) -> tuple[Attribut
         return found, False
 
 
-def attributes_of(*, source: Encoded, bulk_url: str) -> Attributes:
-    """The data set up to its pixels in the DICOM JSON model."""
+def attributes_of(*, source: Encoded, bulk_url: str, verbatim: bool = False) -> Attributes:
+    """The data set up to its pixels in the DICOM JSON model; `verbatim` as of `metadata_of`."""
     data = source.data
     big_endian = is_big_endian(source.transfer_syntax_uid)
     vrs = ValueRepresentations()
@@ -122,8 +125,12 @@ def attributes_of(*, source: Encoded, bulk_url: str) -> Attributes:
             value = bytes(data[offset : offset + length])
             if tag == SPECIFIC_CHARACTER_SET:
                 level.codecs = encodings(value.decode("ascii", "replace").strip("\0 "))
-                value = b"ISO_IR 192" if value.strip(b"\0 ") else b""  # JSON is UTF-8
-            level.attributes[name] = _element(vr, value, level.codecs, big_endian=big_endian)
+                if not verbatim:
+                    value = b"ISO_IR 192" if value.strip(b"\0 ") else b""  # JSON is UTF-8
+            read_as = "LO" if verbatim and vr in WRITTEN else vr
+            found = _element(read_as, value, level.codecs, big_endian=big_endian)
+            found["vr"] = vr
+            level.attributes[name] = found
         elif kind == Kind.SEQUENCE:
             sequence = _Sequence(name=f"{tag:08X}", path=f"{level.path}{tag:08X}/")
             sequences.append(sequence)

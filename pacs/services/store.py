@@ -201,7 +201,7 @@ def _insert(received: list[Received], published: list[Received]) -> list[Stored 
     )
     indexer.count(new)
     _remove_rejected(new, indexer)
-    indexer.tell(new)
+    indexer.tell(new, [made[each.sop_instance_uid] for each in new])
     for each in new:
         results[each.sop_instance_uid] = _outcome(each, StoreOutcome.STORED)
     return [results.get(each.sop_instance_uid) for each in received]

@@ -32,6 +32,8 @@ SINAR_HTTP_PORT = env.int("SINAR_HTTP_PORT", default=8000)
 SINAR_DICOM_PORTS = env.list("SINAR_DICOM_PORT", cast=int, default=[11112])
 SINAR_HL7_PORTS = env.list("SINAR_HL7_PORT", cast=int, default=[2575])
 SINAR_HL7_TLS_PORTS = env.list("SINAR_HL7_TLS_PORT", cast=int, default=[])
+# Where the Orthanc-shaped REST stands at the root, as Orthanc's own does; 0 for nowhere.
+SINAR_ORTHANC_PORT = env.int("SINAR_ORTHANC_PORT", default=8042)
 
 DIMSE = {
     "AE_TITLE": env.str("SINAR_AE_TITLE", default="MINIPACS"),
@@ -273,6 +275,7 @@ CELERY_BEAT_SCHEDULE = {
     "run-due-jobs": {"task": "radiology.run_due_jobs", "schedule": 10.0},
     "watch-interfaces": {"task": "integrations.watch_interfaces", "schedule": 60.0},
     "enqueue-upkeep": {"task": "radiology.enqueue_upkeep", "schedule": 3600.0},
+    "orthanc-identifiers": {"task": "integrations.write_down_orthanc_identifiers", "schedule": 10.0},
 }
 
 # What `manage.py demo` does when the images are there: each is called with the site.

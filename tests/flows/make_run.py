@@ -50,13 +50,14 @@ class MakeRun:
     def __init__(self, project: Path, **environment: str) -> None:
         self.project = project
         self.data = project / "var"
-        self.http_port, self.dicom_port, self.hl7_port = free_port(), free_port(), free_port()
+        self.http_port, self.dicom_port, self.hl7_port, self.orthanc_port = (free_port() for _ in range(4))
         kept = {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE"}
         self.environment = {
             **{key: value for key, value in os.environ.items() if key in kept or key.startswith(("PIP_", "npm_"))},
             "SINAR_HTTP_PORT": str(self.http_port),
             "SINAR_DICOM_PORT": str(self.dicom_port),
             "SINAR_HL7_PORT": str(self.hl7_port),
+            "SINAR_ORTHANC_PORT": str(self.orthanc_port),
             **environment,
         }
         self.output = ""
@@ -145,6 +146,12 @@ class MakeRun:
         except requests.RequestException:
             return False
 
+    def orthanc_answers(self) -> bool:
+        try:
+            return requests.get(f"http://127.0.0.1:{self.orthanc_port}/system", timeout=5).status_code == 401
+        except requests.RequestException:
+            return False
+
     def dicom_answers(self) -> bool:
         entity = ApplicationEntity(ae_title="TESTER")
         entity.add_requested_context("1.2.840.10008.1.1")
@@ -157,7 +164,7 @@ class MakeRun:
         return getattr(status, "Status", None) == 0
 
     def serves(self) -> bool:
-        return self.web_answers() and self.dicom_answers() and accepts(self.hl7_port)
+        return self.web_answers() and self.dicom_answers() and accepts(self.hl7_port) and self.orthanc_answers()
 
     def database_program(self, name: str) -> Path:
         """psql, postgres and the like of this installation's embedded server."""

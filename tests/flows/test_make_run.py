@@ -308,7 +308,7 @@ def test_ctrl_c_in_the_middle_of_starting_leaves_nothing(stopped: MakeRun) -> No
 
 
 def test_a_port_in_use_is_one_sentence(stopped: MakeRun) -> None:
-    for setting in ("SINAR_HTTP_PORT", "SINAR_DICOM_PORT", "SINAR_HL7_PORT"):
+    for setting in ("SINAR_HTTP_PORT", "SINAR_DICOM_PORT", "SINAR_HL7_PORT", "SINAR_ORTHANC_PORT"):
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()

@@ -1,4 +1,4 @@
-"""The HL7 daemon of this run, with a peer that it lets in."""
+"""The HL7 daemon of this run, with a peer that it lets in; an archive of the test's own."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,9 @@ import pytest
 from integrations.models import Hl7Peer
 from tests.daemons import Daemon
 from tests.integrations.mllp_client import MllpClient, make_peer
+from tests.pacs.conftest import site
+
+__all__ = ["site"]
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_storing_into_a_known_series_takes_few_queries(source: Source, django_as
         take(source, part10(ct(StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=first.SeriesInstanceUID)))
         for _ in range(50)
     ]
-    with django_assert_max_num_queries(11):  # type: ignore[operator]
+    with django_assert_max_num_queries(12):  # type: ignore[operator]
         outcomes = store_instances(received=received)
     assert {each.outcome for each in outcomes} == {StoreOutcome.STORED}
 

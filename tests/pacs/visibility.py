@@ -15,7 +15,13 @@ from django.utils.regex_helper import normalize
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from integrations.models import Webhook, WebhookDelivery
+from integrations.models import OrthancQuery, Webhook, WebhookDelivery
+from integrations.orthanc.identifiers import (
+    instance_identifier,
+    patient_identifiers,
+    series_identifier,
+    study_identifier,
+)
 from integrations.webhooks import events
 from pacs import tasks  # noqa: F401  (registers the handlers)
 from pacs.models import (
@@ -121,6 +127,29 @@ class Things:
             "webhook": self.rows["webhook"].public_id,
             "path": "00420011",
             "frames": "1",
+            **self.orthanc,
+        }
+
+    @property
+    def orthanc(self) -> dict[str, Any]:
+        """Placeholders of the Orthanc-shaped REST."""
+        query = OrthancQuery.objects.filter(site=self.study.site_id).first()
+        patient = self.study.patient_ref
+        return {
+            "orthanc_patient": patient_identifiers([patient])[patient.pk],
+            "orthanc_study": study_identifier(self.study),
+            "orthanc_series": series_identifier(self.series),
+            "orthanc_instance": instance_identifier(self.instance),
+            "orthanc_metadata": "LastUpdate",
+            "orthanc_label": "urgent",
+            "orthanc_attachment": "dicom",
+            "orthanc_what": "size",
+            "orthanc_path": "0010-0010",
+            "orthanc_frame": "0",
+            "orthanc_modality": self.rows["modality"],
+            "orthanc_query": query.public_id if query else "",
+            "orthanc_answer": "0",
+            "orthanc_job": self.rows["transfer"],
         }
 
     @property
@@ -128,6 +157,7 @@ class Things:
         """Values of placeholders that say nothing by themselves, by the name of the address."""
         return {
             ("patient", "public_id"): self.study.patient_ref.public_id,
+            ("orthanc-instance-metadata-one", "orthanc_metadata"): "TransferSyntax",
             ("patient-edit", "public_id"): self.study.patient_ref.public_id,
             ("patient-merge", "public_id"): self.study.patient_ref.public_id,
             ("patient-history", "public_id"): self.study.patient_ref.public_id,
@@ -289,12 +319,15 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     letter = add_attachment(order=ordered, name=f"{fixed['PatientName']}.pdf", content=b"%PDF-1.7 x")
     run = ImportRun.objects.create(site=site, kind=ImportKind.FILES, places=[f"/{MARK}"], user=who)
     hand_out(studies=Study.objects.filter(pk=study.pk))
+    answer = {"0020000D": {"vr": "UI", "Value": [study.study_instance_uid]}, "00100010": {"vr": "LO", "Value": [name]}}
+    OrthancQuery.objects.create(site=site, node=node, level="STUDY", keys={"PatientName": name}, answers=[answer])
     found.study = study
     found.rows = {
         "correction": correction.public_id,
         "removal": rejected.public_id,
         "decision": decision.public_id,
         "node": node.pk,
+        "modality": node.title,
         "transfer": transfers.send(who=who, node=node, study=study).public_id,
         "import": run.public_id,
         "performed": performed.sop_instance_uid,
@@ -503,6 +536,7 @@ def walk(
             named = bool(each.keys) and each.name not in skip | {"viewer-page"}
             there = named and response.status_code < 300 and content != b"[]"  # a search that finds nothing
             told = any(secret in content for secret in SECRET) and each.name not in records
-            if told or there or response.status_code >= 500:
+            # 501 and 502 are answers: not done here, and a node that does not answer.
+            if told or there or response.status_code in {500, 503, 504, 507}:
                 holes.append(f"{method} {each.route} {query} {form}: {response.status_code}")
     return holes
