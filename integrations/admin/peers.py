@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 from unfold.decorators import display
 
 from integrations.hl7.outgoing import queue
-from integrations.models import Hl7Message, Hl7OrderState, Hl7Peer
+from integrations.models import Hl7Alarm, Hl7Message, Hl7OrderState, Hl7Peer
 from radiology.admin.model_admin import NeverDeleted, SinarModelAdmin, ViewOnly
 from radiology.admin.people import SmallTable
 from radiology.tasks import ring
@@ -157,6 +157,18 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
             len(peers),
         )
         self.message_user(request, told % {"count": len(peers)}, messages.SUCCESS if peers else messages.WARNING)
+
+
+@admin.register(Hl7Alarm)
+class Hl7AlarmAdmin(ViewOnly, SinarModelAdmin):
+    """Raised and ended by themselves; shown on the message desk while they ring."""
+
+    site_path = "peer__site"
+    list_display = ["peer", "kind", "since", "ended_at"]
+    list_filter = ["kind"]
+    list_select_related = ["peer"]
+    search_fields = ["=peer__name"]
+    search_help_text = _("Name of the peer, in full")
 
 
 @admin.register(Hl7OrderState)

@@ -11,6 +11,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
 from radiology.models import (
     PatientDuplicate,
+    PatientLink,
     PatientMerge,
     PatientMergeItem,
     PatientNumberCounter,
@@ -75,6 +76,18 @@ class PatientMergeItemAdmin(ViewOnly, SinarModelAdmin):
 class PatientDuplicateAdmin(ViewOnly, SinarModelAdmin):
     site_path = "site"
     list_display = ["one", "other", "score", "created_at", "dismissed_at", "dismissed_by"]
+    list_filter = ["site"]
+    list_select_related = ["one", "other"]
+    search_fields = ["=one__patient_id", "=other__patient_id"]
+    search_help_text = _("The whole MRN of either patient")
+
+
+@admin.register(PatientLink)
+class PatientLinkAdmin(ViewOnly, SinarModelAdmin):
+    """Made and taken back by the hospital system (HL7 ADT^A24, A37)."""
+
+    site_path = "site"
+    list_display = ["one", "other", "agent", "created_at"]
     list_filter = ["site"]
     list_select_related = ["one", "other"]
     search_fields = ["=one__patient_id", "=other__patient_id"]

@@ -85,6 +85,7 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Merges of patients"), "merge", "radiology.PatientMerge"),
                 _entry(_("Rows that merges moved"), "move_item", "radiology.PatientMergeItem"),
                 _entry(_("Suspected duplicates"), "content_copy", "radiology.PatientDuplicate"),
+                _entry(_("Linked patients"), "link", "radiology.PatientLink"),
                 _entry(_("Counters of patient numbers"), "pin", "radiology.PatientNumberCounter"),
             ),
             _group(
@@ -130,6 +131,7 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("DICOM nodes"), "lan", "pacs.ApplicationEntity"),
                 _entry(_("HL7 peers"), "hub", "integrations.Hl7Peer"),
                 _entry(_("HL7 messages"), "forum", "integrations.Hl7Message"),
+                _entry(_("Alarms of HL7 peers"), "notifications", "integrations.Hl7Alarm"),
                 _entry(_("What HL7 peers know"), "inventory", "integrations.Hl7OrderState"),
                 _entry(_("API clients"), "api", "radiology.ApiClient"),
                 _entry(_("API tokens"), "key", "radiology.ApiToken"),

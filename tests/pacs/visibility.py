@@ -15,7 +15,7 @@ from django.utils.regex_helper import normalize
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from integrations.models import OrthancQuery, Webhook, WebhookDelivery
+from integrations.models import Hl7Message, Hl7Peer, MessageState, OrthancQuery, Webhook, WebhookDelivery
 from integrations.orthanc.identifiers import (
     instance_identifier,
     patient_identifiers,
@@ -207,6 +207,10 @@ class Things:
             ("reconciliation-undo", "public_id"): self.rows["link"],
             ("studies-change-filter", "pk"): self.rows["filter"],
             ("worklist-query", "public_id"): self.rows["worklist-query"],
+            **{
+                (f"interface-message{name}", "public_id"): self.rows["message"].public_id
+                for name in ("", "-edit", "-replay", "-close")
+            },
             ("viewer-page", "path"): "viewer",
         }
 
@@ -335,6 +339,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "ordered": ordered.requested_procedures.get().public_id,
         "attachment": letter.public_id,
         "worklist-query": scheduled(study, planned_as).public_id,
+        "message": told_of(study.patient_ref),
         "step": step,
         "back": signing.dumps(
             {
@@ -433,6 +438,24 @@ def walked() -> list[Address]:
     return [each for each in addresses() if not NOT_WALKED.match(each.route) and not each.route.startswith("admin/")]
 
 
+def told_of(patient: Patient) -> Hl7Message:
+    """An HL7 message about the patient that could not be done."""
+    peer = Hl7Peer.objects.create(name=f"HIS {patient.site_id}", site=patient.site, addresses=["192.0.2.7"])
+    raw = f"MSH|^~\\&|HIS|H|SINAR|R|20260101||ADT^A08|M1|P|2.5\rPID|1||{patient.patient_id}||{patient.patient_name}\r"
+    return Hl7Message.objects.create(
+        site=patient.site,
+        peer=peer,
+        raw=raw.encode(),
+        size=len(raw),
+        content_sha256=b"",
+        message_code="ADT",
+        trigger_event="A08",
+        state=MessageState.FAILED,
+        error="Could not be done.",
+        patient_ref=patient,
+    )
+
+
 def of_admin(of: Things) -> list[str]:
     """The admin's pages of the rows that are about `of`."""
     study = of.study.pk
@@ -452,6 +475,7 @@ def of_admin(of: Things) -> list[str]:
         Webhook: of.rows["webhook"].pk,
         WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
         StudyToken: StudyToken.objects.get(study_ref=study).pk,
+        Hl7Message: of.rows["message"].pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
     found = []
@@ -475,13 +499,17 @@ def state() -> dict[tuple[str, Any], str]:
         Study, Series, Instance, Location, Patient, Removal, Correction, HeldObject, HeldDecision, Transfer,
         TransferResult, ImportRun, SavedFilter, Order, OrderAttachment, RequestedProcedure, ScheduledProcedureStep,
         Room, Device, PerformedProcedureStep, QualityCheck, ReconciliationCase, ReconciliationDecision, PatientMerge,
-        PatientDuplicate, Webhook, WebhookDelivery,
+        PatientDuplicate, Webhook, WebhookDelivery, Hl7Message,
     ]  # fmt: skip
     return {
-        (model.__name__, row["id"]): json.dumps(row, default=str)
+        (model.__name__, row["id"]): json.dumps(row, default=_text)
         for model in models
         for row in model._base_manager.order_by("pk").values()
     }
+
+
+def _text(value: Any) -> str:
+    return bytes(value).hex() if isinstance(value, memoryview) else str(value)
 
 
 def changed(before: dict[tuple[str, Any], str]) -> list[tuple[str, Any]]:
