@@ -163,6 +163,7 @@ def figures(*, who: Any) -> list[PeerFigures]:
         .values("peer", "direction")
         .annotate(
             count=Count("pk"),
+            done=Count("pk", filter=Q(state="processed")),
             failed=Count("pk", filter=Q(state__in=["failed", "rejected", "dead"])),
             seconds=Avg(F("processed_at") - F("received_at"), filter=Q(duplicate_of=None)),
         )
@@ -174,7 +175,7 @@ def figures(*, who: Any) -> list[PeerFigures]:
             mine.received = row["count"]
             mine.seconds = row["seconds"].total_seconds() if row["seconds"] is not None else None
         else:
-            mine.sent = row["count"]
+            mine.sent = row["done"]
     _add_waiting(found.values())
     for alarm in Hl7Alarm.objects.ringing().filter(peer__in=found).order_by("since"):
         mine = found[alarm.peer_id]
