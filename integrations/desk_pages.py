@@ -15,7 +15,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from integrations.hl7 import desk as service
 from integrations.hl7 import dispatch, replay
@@ -29,6 +29,8 @@ from radiology.notices import say
 from radiology.services import audit
 
 REPLAYS = 3
+# What a search says, in addresses.
+SEARCH = ("text", "state", "direction", "peer", "code", "since", "until")
 KEYS = [
     ("j", gettext_lazy("Next message")),
     ("k", gettext_lazy("Previous message")),
@@ -51,7 +53,7 @@ def desk(request: PageRequest) -> HttpResponse:
     version = etag(request, *_versions(page, peers, replays))
     if request.htmx and request.headers.get("If-None-Match") == version:
         return HttpResponseNotModified()
-    asked = {name: value for name, value in request.GET.items() if value and name != "before"}
+    asked = {name: value for name, value in request.GET.items() if value and name in SEARCH}
     context: dict[str, Any] = {
         "page": page,
         "peers": peers,
@@ -166,23 +168,24 @@ def close(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     return redirect(next_address(request, reverse("interface-message", args=[public_id])))
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 @never_cache
 @signed_in
 def replay_all(request: PageRequest) -> HttpResponse:
-    """POST: do again what a search finds, in the background."""
-    try:
-        replay.replay_all(
-            who=request.user,
-            criteria=_criteria(request, request.POST),
-            key=request.POST.get("key", "")[:64],
-            address=audit.address_of(request),
-        )
-    except RadiologyError as error:
-        say(request, error.message, level=ERROR)
-    else:
-        say(request, _("The messages are being done again; this page shows how far it is."))
-    return redirect(next_address(request, reverse("interfaces")))
+    """GET /interfaces/replays: how many messages a search finds, and whether to do them again. POST: yes."""
+    if not request.user.may("interfaces.replay"):
+        return _not_yours(request)
+    given = request.POST if request.method == "POST" else request.GET
+    criteria = _criteria(request, given)
+    asked = {name: value for name, value in given.items() if value and name in SEARCH}
+    if request.method == "GET":
+        found = service.count(who=request.user, criteria=criteria)
+        context = {"asked": asked, "count": found, "counted": service.COUNTED, "address": urlencode(asked)}
+        return render(request, "integrations/replay_all.html", context)
+    key = given.get("key", "")[:64]
+    replay.replay_all(who=request.user, criteria=criteria, key=key, address=audit.address_of(request))
+    say(request, _("The messages are being done again; this page shows how far it is."))
+    return redirect(f"{reverse('interfaces')}?{urlencode(asked)}")
 
 
 def _criteria(request: PageRequest, given: Mapping[str, str]) -> service.Criteria:

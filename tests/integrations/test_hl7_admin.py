@@ -48,6 +48,8 @@ def form(**fields: str) -> dict[str, str]:
         "unknown_procedure": "create",
         "reply_type": "ack",
         "acknowledgment_mode": "message",
+        "silent_after_minutes": "0",
+        "queue_alarm": "100",
         **destination(),
         **fields,
     }

@@ -154,6 +154,7 @@ class TestOneMessage:
         client = signed_in("other", role)
         assert client.get("/interfaces").status_code == 403
         assert client.get("/interfaces/count").status_code == 204
+        assert client.get("/interfaces/replays").status_code == client.post("/interfaces/replays").status_code == 403
         for beneath in ("", "/edit"):
             assert client.get(address(row, beneath)).status_code == 404
         for beneath in ("/replay", "/close"):
@@ -241,6 +242,7 @@ class TestDoingItAgain:
             take_in(pid("N1", f"NAME{number}^X"), own_id=f"M{number}")
         take_in(pid("N2", born="wrong"), own_id="LATER")
         Hl7Peer.objects.filter(pk=peer.pk).update(unknown_patient=UnknownPatient.CREATE)
+        assert "This search finds 6 messages." in text_of(chief.get("/interfaces/replays?state=open"))
         form = {"state": "open", "key": "once"}
         for _ in range(2):  # pressed twice
             chief.post("/interfaces/replays", form)
