@@ -1,6 +1,6 @@
 """What this app adds to the configuration file: systems that speak HL7, and those that are told of events."""
 
-from integrations.models import Hl7Peer, Webhook, WebhookNetwork
+from integrations.models import Hl7FieldMapping, Hl7Peer, Webhook, WebhookNetwork
 from radiology.services.configuration import Section, register
 
 DESTINATION = (
@@ -44,6 +44,13 @@ PEERS = Section(
         *DESTINATION,
     ),
 )
+MAPPINGS = Section(
+    "hl7_field_mappings",
+    Hl7FieldMapping,
+    ("peer", "position", "target"),
+    ("message_code", "source", "constant", "values"),
+    references={"peer": ("name",)},
+)
 WEBHOOK_NETWORKS = Section("webhook_networks", WebhookNetwork, ("site", "network"), ("plain_http", "description"))
 # A webhook sends only once somebody has given its receiver a secret.
 WEBHOOKS = Section(
@@ -56,4 +63,4 @@ WEBHOOKS = Section(
     only={"ended_at": None},
 )
 
-register(PEERS, WEBHOOK_NETWORKS, WEBHOOKS)
+register(PEERS, MAPPINGS, WEBHOOK_NETWORKS, WEBHOOKS)

@@ -11,13 +11,21 @@ from django.utils.translation import ngettext
 from unfold.decorators import display
 
 from integrations.hl7.outgoing import queue
-from integrations.models import Hl7Alarm, Hl7Message, Hl7OrderState, Hl7Peer
-from radiology.admin.model_admin import NeverDeleted, SinarModelAdmin, ViewOnly
+from integrations.models import Hl7Alarm, Hl7FieldMapping, Hl7Message, Hl7OrderState, Hl7Peer
+from radiology.admin.model_admin import NeverDeleted, ScopedTabularInline, SinarModelAdmin, ViewOnly
 from radiology.admin.people import SmallTable
 from radiology.tasks import ring
 
 # So far the messages of a queue are counted.
 COUNTED = 10_000
+
+
+class Hl7FieldMappingInline(ScopedTabularInline):
+    """Tried on a message that is pasted: /interfaces/peers/<id>/mapping."""
+
+    model = Hl7FieldMapping
+    extra = 0
+    fields = ("position", "message_code", "source", "constant", "values", "target")
 
 
 @admin.register(Hl7Peer)
@@ -51,6 +59,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
         "destination_error",
     ]
     actions = ["try_now"]
+    inlines = [Hl7FieldMappingInline]
     fieldsets = (
         (
             None,

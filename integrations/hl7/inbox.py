@@ -19,6 +19,7 @@ from django.utils import timezone
 from integrations.hl7 import dispatch, faults
 from integrations.hl7.acknowledgment import Fault, acknowledge
 from integrations.hl7.enhanced import ORIGINAL, Wanted, wanted_by
+from integrations.hl7.mapping import mapped, read
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outcome import Outcome
 from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
@@ -84,7 +85,7 @@ def peers_at(address: str) -> list[Hl7Peer]:
 
 
 def _active_peers() -> list[Hl7Peer]:
-    return list(Hl7Peer.objects.active().select_related("site").order_by("pk"))
+    return list(Hl7Peer.objects.active().select_related("site").prefetch_related("mappings").order_by("pk"))
 
 
 def take_in(*, raw: bytes, address: str) -> bytes | None:
@@ -171,8 +172,10 @@ def _understand(raw: bytes, peers: list[Hl7Peer]) -> tuple[Hl7Peer | None, Messa
     try:
         message = parse(raw, character_set=peers[0].character_set)
         peer = _sender(message, peers)
-        if peer is not None and peer.character_set != peers[0].character_set:
-            message = parse(raw, character_set=peer.character_set)
+        if peer is not None:
+            if peer.character_set != peers[0].character_set:
+                message = parse(raw, character_set=peer.character_set)
+            message = mapped(message, peer.mappings.all())
     except CannotUnderstand as error:
         return None, None, Fault("100", error.message, is_rejection=True)
     if peer is None:
@@ -316,7 +319,7 @@ def _process(pk: int, message: Message | None) -> tuple[str, bytes]:
     if row.direction != Direction.IN or row.state not in OPEN or row.peer is None:
         return row.acknowledgment_code, bytes(row.acknowledgment)
     if message is None:
-        message = parse(bytes(row.raw), character_set=row.peer.character_set)
+        message = read(bytes(row.raw), row.peer)
     outcome = Outcome()
     fault: Fault | None = None
     row.attempts = min(row.attempts + 1, 32_000)

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import character_sets, desk, dispatch, inbox
+from integrations.hl7.mapping import mapped
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outgoing import queue
 from integrations.models import Direction, Hl7Message, MessageState
@@ -129,7 +130,7 @@ def _do(row: Hl7Message, raw: bytes, agent: str, *, is_edited: bool) -> Hl7Messa
 def _take_in(row: Hl7Message, raw: bytes, agent: str) -> Hl7Message:
     peer = row.peer
     assert peer is not None
-    message = _parsed(raw, peer.character_set)
+    message = mapped(_parsed(raw, peer.character_set), peer.mappings.all())
     again = _copy(row, raw, message, agent)
     again.address = row.address
     fault = dispatch.refusal(message)

@@ -1,6 +1,7 @@
 from integrations.models.alarm import AlarmKind, Hl7Alarm
 from integrations.models.character_set import CharacterSet
 from integrations.models.destination import ExpectedAnswer, FillerOrder, OrderMessage, PatientEvents, SentVersion
+from integrations.models.mapping import Hl7FieldMapping
 from integrations.models.message import FAULTY, QUEUED, UNDONE, AcknowledgmentCode, Direction, Hl7Message, MessageState
 from integrations.models.order_state import Hl7OrderState
 from integrations.models.orthanc import (
@@ -26,6 +27,7 @@ __all__ = [
     "ExpectedAnswer",
     "FillerOrder",
     "Hl7Alarm",
+    "Hl7FieldMapping",
     "Hl7Message",
     "Hl7OrderState",
     "Hl7Peer",

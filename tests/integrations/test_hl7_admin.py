@@ -50,6 +50,8 @@ def form(**fields: str) -> dict[str, str]:
         "acknowledgment_mode": "message",
         "silent_after_minutes": "0",
         "queue_alarm": "100",
+        "mappings-TOTAL_FORMS": "0",
+        "mappings-INITIAL_FORMS": "0",
         **destination(),
         **fields,
     }

@@ -207,6 +207,7 @@ class Things:
             ("reconciliation-undo", "public_id"): self.rows["link"],
             ("studies-change-filter", "pk"): self.rows["filter"],
             ("worklist-query", "public_id"): self.rows["worklist-query"],
+            ("interface-mapping", "pk"): self.rows["message"].peer_id,
             **{
                 (f"interface-message{name}", "public_id"): self.rows["message"].public_id
                 for name in ("", "-edit", "-replay", "-close")

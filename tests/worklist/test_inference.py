@@ -232,6 +232,6 @@ def test_a_batch_costs_one_more_statement(django_assert_max_num_queries: Any) ->
         with receive_part10(source=source) as incoming:
             incoming.write(part10(image))
             received.append(incoming.finish())
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         store_instances(received=received)
     assert Job.objects.filter(kind=inference.LOOK).count() == 1
