@@ -168,6 +168,17 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
         self.message_user(request, told % {"count": len(peers)}, messages.SUCCESS if peers else messages.WARNING)
 
 
+@admin.register(Hl7FieldMapping)
+class Hl7FieldMappingAdmin(SmallTable):
+    """The same rows as at each peer, all in one list."""
+
+    site_path = "peer__site"
+    list_display = ["peer", "position", "message_code", "source", "constant", "target"]
+    list_select_related = ["peer"]
+    search_fields = ["peer__name", "source", "target"]
+    search_help_text = _("Peer or field")
+
+
 @admin.register(Hl7Alarm)
 class Hl7AlarmAdmin(ViewOnly, SinarModelAdmin):
     """Raised and ended by themselves; shown on the message desk while they ring."""

@@ -81,7 +81,7 @@ def query_patient(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
         rows = _visible(peer).filter(*_named([who.text(2), who.text(3)])).prefetch_related("identifiers")
         found = {row.pk: row for row in rows.order_by("pk")[:MOST]}
     page = list(found.values())
-    copied = Writer(peer).segment("QRD", {number: qrd.text(number) for number in range(1, 8)} | {8: _as_xcn(who)})
+    copied = Writer(peer).segment("QRD", _as_asked(qrd))
     outcome.response = Response("ADR^A19^ADR_A19", [copied, *_pids(page, peer)])
     _note(page, peer, outcome)
 
@@ -194,21 +194,22 @@ def _pids(rows: list[Patient], peer: Hl7Peer) -> list[str]:
 def _answer(kind: str, qpd: Segment, segments: list[str], peer: Hl7Peer) -> Response:
     """With the query's tag and how it went (QAK), and the question as it was asked (QPD)."""
     writer = Writer(peer)
-    asked: dict[int, Value] = {}
-    for number in range(1, len(qpd.fields)):
-        if repetitions := qpd.repetitions(number):
-            said: list[Composite] = [tuple(each.parts) for each in repetitions]
-            asked[number] = said
     qak = writer.segment("QAK", {1: qpd.text(2), 2: FOUND if segments else NOTHING})
-    return Response(kind, [qak, writer.segment("QPD", asked), *segments])
+    return Response(kind, [qak, writer.segment("QPD", _as_asked(qpd)), *segments])
+
+
+def _as_asked(segment: Segment) -> dict[int, Value]:
+    """The fields of a question, to be repeated in its answer."""
+    fields: dict[int, Value] = {}
+    for number in range(1, len(segment.fields)):
+        if repetitions := segment.repetitions(number):
+            said: list[Composite] = [tuple(each.parts) for each in repetitions]
+            fields[number] = said
+    return fields
 
 
 def _dsc(peer: Hl7Peer, last: Patient) -> str:
     return Writer(peer).segment("DSC", {1: str(last.pk), 2: "I"})
-
-
-def _as_xcn(who: Repetition) -> tuple[str, ...]:
-    return tuple(who.texts())
 
 
 def _issuer(number: tuple[object, ...]) -> str:

@@ -6,29 +6,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('integrations', '0007_orthanc'),
+        ("integrations", "0007_orthanc"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Hl7FieldMapping',
+            name="Hl7FieldMapping",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField(default=0, verbose_name='position')),
-                ('message_code', radiology.models.text.KeyField(blank=True, default='', help_text='Such as ORM or ORM^O01. Empty: in all messages.', max_length=32, verbose_name='in messages')),
-                ('source', radiology.models.text.KeyField(blank=True, default='', help_text='Such as ZPI-3 or PID-4.1. Empty: the text below.', max_length=32, verbose_name='take')),
-                ('constant', models.CharField(blank=True, default='', max_length=200, verbose_name='or this text')),
-                ('values', models.JSONField(blank=True, default=dict, help_text='What becomes of each word: {"1": "M", "2": "F"}.', verbose_name='turn into')),
-                ('target', radiology.models.text.KeyField(blank=True, default='', help_text='Such as PID-8 or OBR-24.', max_length=32, verbose_name='put into')),
-                ('peer', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='mappings', to='integrations.hl7peer', verbose_name='peer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField(default=0, verbose_name="position")),
+                (
+                    "message_code",
+                    radiology.models.text.KeyField(
+                        blank=True,
+                        default="",
+                        help_text="Such as ORM or ORM^O01. Empty: in all messages.",
+                        max_length=32,
+                        verbose_name="in messages",
+                    ),
+                ),
+                (
+                    "source",
+                    radiology.models.text.KeyField(
+                        blank=True,
+                        default="",
+                        help_text="Such as ZPI-3 or PID-4.1. Empty: the text below.",
+                        max_length=32,
+                        verbose_name="take",
+                    ),
+                ),
+                ("constant", models.CharField(blank=True, default="", max_length=200, verbose_name="or this text")),
+                (
+                    "values",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text='What becomes of each word: {"1": "M", "2": "F"}.',
+                        verbose_name="turn into",
+                    ),
+                ),
+                (
+                    "target",
+                    radiology.models.text.KeyField(
+                        blank=True,
+                        default="",
+                        help_text="Such as PID-8 or OBR-24.",
+                        max_length=32,
+                        verbose_name="put into",
+                    ),
+                ),
+                (
+                    "peer",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="mappings",
+                        to="integrations.hl7peer",
+                        verbose_name="peer",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'field mapping',
-                'verbose_name_plural': 'field mappings',
-                'ordering': ['position', 'id'],
-                'indexes': [models.Index(models.F('peer'), models.F('position'), name='hl7_mappings_of_peer')],
+                "verbose_name": "field mapping",
+                "verbose_name_plural": "field mappings",
+                "ordering": ["position", "id"],
+                "indexes": [models.Index(models.F("peer"), models.F("position"), name="hl7_mappings_of_peer")],
             },
         ),
     ]

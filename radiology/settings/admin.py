@@ -131,6 +131,7 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("DICOM nodes"), "lan", "pacs.ApplicationEntity"),
                 _entry(_("HL7 peers"), "hub", "integrations.Hl7Peer"),
                 _entry(_("HL7 messages"), "forum", "integrations.Hl7Message"),
+                _entry(_("Field mapping"), "swap_horiz", "integrations.Hl7FieldMapping"),
                 _entry(_("Alarms of HL7 peers"), "notifications", "integrations.Hl7Alarm"),
                 _entry(_("What HL7 peers know"), "inventory", "integrations.Hl7OrderState"),
                 _entry(_("API clients"), "api", "radiology.ApiClient"),

@@ -6,6 +6,7 @@ import pytest
 
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from radiology.models import Order, Patient, PatientMerge
+from tests.factories import make_patient
 from tests.integrations.mllp_client import MllpClient, last_message, message, pid
 from worklist.models import ScheduledProcedureStep
 
@@ -186,8 +187,7 @@ REFUSED = [
     ("hl7parser-adt-a34", "AR", "MSH^1^12"),  # says no version
     ("dcm4che-oru-r01", "AR", "MSH^1^9^1^1"),
     ("nhapi-oru-r01", "CR", "MSH^1^9^1^1"),
-    ("nhapi-qry-r02", "AR", "MSH^1^9^1^1"),  # no queries
-    ("camel-qry-a19", "AR", "MSH^1^9^1^1"),
+    ("nhapi-qry-r02", "AR", "MSH^1^9^1^2"),  # asks for results, and writes QRY^R02 as one word
     ("hl7parser-adr-a19-v22", "AR", "MSH^1^9^1^1"),
 ]
 
@@ -198,6 +198,17 @@ def test_what_cannot_be_done_for_others_is_said_with_its_place(mllp: MllpClient)
         assert (answer.code, answer.location) == (code, location), f"{name}: {answer.text}"
         assert last_message().error and bytes(last_message().raw) == sample(name)
         assert not Patient.objects.exists() and not Order.objects.exists()
+
+
+def test_a_question_of_others_is_answered(mllp: MllpClient) -> None:
+    """Whom QRD-8 names is a patient of ours only the second time."""
+    answer = mllp.ask(sample("camel-qry-a19"))
+    assert (answer.code, answer.segment("MSH")[8]) == ("AA", "ADR^A19^ADR_A19")
+    assert answer.segment("QRD")[4:9] == ["GetPatient", "", "", "1^RD", "0101701234"]
+    assert "PID|" not in answer.text
+    make_patient("0101701234", "NIELSEN^ANNE")
+    again = mllp.ask(sample("camel-qry-a19").replace(b"|1234|P", b"|1235|P"))
+    assert again.segment("PID")[3].partition("^")[0] == "0101701234"
 
 
 def test_what_fails_behind_a_sender_that_does_not_wait_is_kept_as_failed(mllp: MllpClient) -> None:
