@@ -20,6 +20,7 @@ from pacs.models import (
     Series,
     StorageCommitment,
     Study,
+    StudyToken,
     Volume,
 )
 from radiology.models import (
@@ -132,6 +133,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         body="{}",
         delivered_at=job.created_at,
     )
+    token = StudyToken.objects.create(study_ref=study, patient_ref=patient, token_sha256=hashlib.sha256(b"").digest())
     multiply(patient, times=times, patient_id="'RM-' || n", patient_name_sort="'SARI ' || n")
     multiply(word, times=times, patient_ref_id=f"{FIRST} + n")
     multiply(identifier, times=times, patient_ref_id=f"{FIRST} + n", value="'3171-' || n")
@@ -154,6 +156,8 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
     multiply(message, times=times, message_control_id="'MSG-' || n", patient_ref_id=f"{FIRST} + n",
              order_ref_id=f"{FIRST} + n")  # fmt: skip
     multiply(delivery, times=times, job_id=f"{FIRST} + n", subject="'2.25.10.' || n")
+    multiply(token, times=times, study_ref_id=f"{FIRST} + n", patient_ref_id=f"{FIRST} + n",
+             token_sha256="sha256(n::text::bytea)")  # fmt: skip
     rows = [
         patient,
         word,
@@ -171,6 +175,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         event,
         message,
         delivery,
+        token,
     ]
     with connection.cursor() as cursor:
         for row in rows:
@@ -195,4 +200,5 @@ GROWING: tuple[type[Model], ...] = (
     AuditEvent,
     Hl7Message,
     WebhookDelivery,
+    StudyToken,
 )

@@ -23,18 +23,14 @@ class StudyTokenAdmin(ViewOnly, SinarModelAdmin):
     """What was handed out; the token itself is kept nowhere."""
 
     site_path = "study_ref__site"
-    list_display = ["study_ref", "patient", "generation", "created_at", "revoked_at", "study_instance_uid"]
-    list_select_related = ["study_ref__patient_ref"]
+    list_display = ["study_ref", "generation", "created_at", "revoked_at", "study_instance_uid"]
+    list_select_related = ["study_ref"]
     search_fields = ["=study_ref__study_instance_uid", "=study_ref__accession_number"]
     search_help_text = _("Study Instance UID or accession number, in full")
     actions = ["revoke"]
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("pacs.change_studytoken")
-
-    @admin.display(description=_("patient"))
-    def patient(self, token: StudyToken) -> str:
-        return str(token.study_ref.patient_ref)
 
     @admin.display(description=_("Study Instance UID"))
     def study_instance_uid(self, token: StudyToken) -> str:

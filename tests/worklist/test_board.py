@@ -200,6 +200,7 @@ def test_the_corridor_screen_names_nobody(signed_in: Client) -> None:
 
 @pytest.mark.parametrize("by", ["room", "status", "list"])
 def test_nothing_that_was_typed_becomes_markup(signed_in: Client, by: str) -> None:
+    let_it_be_noon()
     bad = "<b>&\"'"
     order = make_order(
         make_patient(f"M{bad}", f"SANTOSO^{bad}"), accession_number=f"A{bad}", current_patient_location=f"L{bad}"
