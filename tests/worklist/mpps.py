@@ -16,6 +16,7 @@ from pynetdicom.dimse_primitives import N_CREATE, N_GET, N_SET
 from pynetdicom.dsutils import decode, encode
 
 from tests.daemons import wait_until
+from tests.factories import default_site
 from tests.pacs.dimse_client import associate
 from worklist.models import ScheduledProcedureStep
 
@@ -92,7 +93,7 @@ def ended(status: str = "COMPLETED", *, images: Any = (), series: str = "", **va
 
 
 def moment(which: str, at: Any = None) -> dict[str, str]:
-    now = (at or timezone.now()).astimezone(ZoneInfo("Asia/Jakarta"))
+    now = (at or timezone.now()).astimezone(ZoneInfo(default_site().time_zone))
     return {
         f"PerformedProcedureStep{which}Date": now.strftime("%Y%m%d"),
         f"PerformedProcedureStep{which}Time": now.strftime("%H%M%S"),
