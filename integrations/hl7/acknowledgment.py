@@ -82,7 +82,9 @@ def acknowledge(
         code = (AcknowledgmentCode.REJECT if fault.is_rejection else AcknowledgmentCode.ERROR).value
     if is_accept:
         code = ACCEPT_CODES[code]
-    segments = [_header(message, kind or (responds and _response_kind(message)) or "", is_enhanced=is_enhanced)]
+    if responds and not kind:
+        kind = _response_kind(message)
+    segments = [_header(message, kind, is_enhanced=is_enhanced)]
     control_id = message.message_control_id if message else ""
     # MSA-3 is deprecated since 2.4, and what most engines show to people.
     said = encode(fault.text[:LONGEST_TEXT]) if fault else ""

@@ -1,7 +1,7 @@
 """What whoever runs the interfaces looks at: messages by what is known of them, and how each peer is doing."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -33,10 +33,6 @@ class Criteria:
     text: str = ""
     since: datetime | None = None
     until: datetime | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == Criteria()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -129,7 +125,7 @@ class PeerFigures:
     to_do: int = 0
     to_send: int = 0
     oldest: datetime | None = None
-    alarms: list[Hl7Alarm] | None = None
+    alarms: list[Hl7Alarm] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
@@ -145,7 +141,7 @@ class PeerFigures:
     def version(self) -> str:
         """What is shown of it, in short; the lag grows by the minute."""
         lag = int(self.lag.total_seconds()) // 60 if self.lag else ""
-        rings = [(alarm.pk, alarm.kind) for alarm in self.alarms or []]
+        rings = [(alarm.pk, alarm.kind) for alarm in self.alarms]
         heard = (self.peer.last_message_at, self.peer.last_sent_at)
         counts = (self.received, self.sent, self.failed, self.to_do, self.to_send)
         return f"{self.peer.pk}.{counts}.{lag}.{rings}.{heard}"
@@ -162,7 +158,7 @@ def figures(*, who: Any) -> list[PeerFigures]:
         return []
     peers = Hl7Peer.objects.select_related("site").order_by("name")
     peers = peers if who.sees_every_site else peers.filter(site_id=who.site_id)
-    found = {peer.pk: PeerFigures(peer, alarms=[]) for peer in peers}
+    found = {peer.pk: PeerFigures(peer) for peer in peers}
     of_hour = Hl7Message.objects.filter(received_at__gte=timezone.now() - FIGURES_OF, peer__in=found)
     counted = (
         of_hour.order_by()
@@ -184,9 +180,7 @@ def figures(*, who: Any) -> list[PeerFigures]:
             mine.sent = row["done"]
     _add_waiting(found.values())
     for alarm in Hl7Alarm.objects.ringing().filter(peer__in=found).order_by("since"):
-        mine = found[alarm.peer_id]
-        assert mine.alarms is not None
-        mine.alarms.append(alarm)
+        found[alarm.peer_id].alarms.append(alarm)
     return sorted(found.values(), key=lambda each: not each.alarms)
 
 

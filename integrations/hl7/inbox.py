@@ -207,6 +207,7 @@ def _find_earlier(rows: list[Hl7Message]) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key", [keys])
     there = Hl7Message.objects.filter(
         duplicate_of=None,
+        replay_of=None,
         direction=Direction.IN,
         message_control_id__in=sorted({row.message_control_id for row in named}),
         received_at__gte=timezone.now() - SAME_WITHIN,

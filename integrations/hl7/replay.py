@@ -12,7 +12,7 @@ from integrations.hl7.mapping import mapped
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outgoing import queue
 from integrations.models import Direction, Hl7Message, MessageState
-from radiology.errors import CannotUnderstand, Conflict, InvalidValue, NotAllowed, RadiologyError
+from radiology.errors import CannotUnderstand, Conflict, InvalidValue, NotAllowed
 from radiology.models import AuditAction, Job
 from radiology.models.keys import uuid7
 from radiology.services import audit
@@ -97,9 +97,10 @@ def run_replay(job: Job) -> None:
     """Go through the messages by their keys; whoever takes the job over goes on where it was."""
     arguments = job.arguments
     rows = desk.matching(desk.Criteria.of_json(arguments["criteria"]), site_id=arguments["site"])
-    newest = arguments.get("newest") or rows.order_by("-pk").values_list("pk", flat=True).first() or 0
-    rows = rows.filter(pk__lte=newest)  # not those that it makes itself
-    arguments["newest"], done = newest, job.progress
+    if "newest" not in arguments:  # written down first: those that it makes itself are not among them
+        arguments["newest"] = rows.order_by("-pk").values_list("pk", flat=True).first() or 0
+        Job.objects.filter(pk=job.pk).update(arguments=arguments)
+    rows, done = rows.filter(pk__lte=arguments["newest"]), job.progress
     total = done + rows.filter(pk__gt=arguments["last"])[:MOST].count()
     while True:
         keys = list(rows.filter(pk__gt=arguments["last"]).order_by("pk").values_list("pk", flat=True)[:CHUNK])
@@ -138,10 +139,7 @@ def _take_in(row: Hl7Message, raw: bytes, agent: str) -> Hl7Message:
         again.state, again.error, again.processed_at = MessageState.REJECTED, fault.text, timezone.now()
     again.save()
     if fault is None:
-        try:
-            inbox.process(again.pk, message=message)
-        except RadiologyError:
-            inbox.put_aside(again.pk)
+        inbox.process(again.pk, message=message)
         again.refresh_from_db()
     if again.state == MessageState.PROCESSED and row.is_open:
         Hl7Message.objects.filter(pk=row.pk).update(**_closed(agent))
@@ -221,6 +219,3 @@ def _closed(agent: str) -> dict[str, Any]:
 def _require(who: Any) -> None:
     if not who.may("interfaces.replay"):
         raise NotAllowed(_("You may not replay messages."))
-
-
-__all__ = ["close", "replay", "replay_all", "text_of"]

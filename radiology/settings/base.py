@@ -67,7 +67,7 @@ DIMSE = {
 # HL7 v2 over MLLP.
 HL7 = {
     "PROCESSES": env.int("SINAR_HL7_PROCESSES", default=2),
-    # Of one process: messages that are worked on at once. Each takes a database connection, and two more are needed.
+    # Of one process: messages that are worked on at once. Each takes a database connection, and three more are needed.
     "WORKERS": env.int("SINAR_HL7_WORKERS", default=4),
     "MAX_CONNECTIONS": env.int("SINAR_HL7_MAX_CONNECTIONS", default=4000),
     "LARGEST": env.int("SINAR_HL7_MAX_MESSAGE_SIZE", default=16 * 1024**2),

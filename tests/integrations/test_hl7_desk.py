@@ -200,6 +200,19 @@ class TestDoingItAgain:
         assert Patient.objects.get().patient_name == "GRÖNÉ^X"
         assert last_message().replay_of == row
 
+    def test_what_is_edited_here_is_no_message_of_its_sender(self, chief: Client) -> None:
+        """Which sends the first again: it is that one, under a control ID that it used for nothing else."""
+        make_peer()
+        raw = message("ADT^A08", pid("N1"), own_id="M1").encode()
+        inbox.take_in(raw=raw, address="127.0.0.1")
+        row = last_message()
+        text = chief.get(address(row, "/edit")).context["text"].replace("WIBOWO", "HARTONO")
+        chief.post(address(row, "/replay"), {"text": text})
+        inbox.take_in(raw=raw, address="127.0.0.1")
+        again = last_message()
+        assert (again.duplicate_of, again.reuses_control_id) == (row, False)
+        assert Patient.objects.get().patient_name == "HARTONO^BUDI"
+
     @pytest.mark.parametrize("text", ["", "no message", "PID|1", "MSH|^~\\&|A|B|C|D|1||ADT^A08||P|2.5"])
     def test_what_is_no_message_is_refused_and_kept_in_the_editor(self, chief: Client, text: str) -> None:
         make_peer()

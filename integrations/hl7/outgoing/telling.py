@@ -22,7 +22,6 @@ STATES = {
     ProcedureStatus.CANCELLED: CANCELLED,
 }
 CALLED_OFF = {CANCELLED, DISCONTINUED}
-Told = dict[str, list[str]]
 
 
 def tell_order(
