@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from integrations.hl7.character_sets import decode
 from integrations.hl7.decoded import Decoded, decoded
 from integrations.hl7.message import parse
-from integrations.models import Direction, Hl7Message
+from integrations.models import Hl7Message
 from radiology.errors import CannotUnderstand
 from radiology.models import Order, Patient
 from worklist.models import ScheduledProcedureStep
@@ -42,19 +42,19 @@ class MessageView:
     @property
     def raw(self) -> list[str]:
         """A segment a line."""
-        return _lines(bytes(self._row.raw), self._character_set)
+        return lines_of(bytes(self._row.raw), self._row.character_set)
 
     @property
     def segments(self) -> list[Decoded]:
         """Decoded; none for what is no message."""
         try:
-            return decoded(parse(bytes(self._row.raw), character_set=self._character_set))
+            return decoded(parse(bytes(self._row.raw), character_set=self._row.character_set))
         except CannotUnderstand:
             return []
 
     @property
     def answer(self) -> list[str]:
-        return _lines(bytes(self._row.acknowledgment), "") if self._row.acknowledgment else []
+        return lines_of(bytes(self._row.acknowledgment), "") if self._row.acknowledgment else []
 
     @property
     def replays(self) -> list[Hl7Message]:
@@ -74,13 +74,6 @@ class MessageView:
             rows[label] = model.objects.in_bulk(keys) if keys else {}
         return [_change(label, key, did, rows.get(label, {}).get(key)) for label, key, did in entries[:CHANGES]]
 
-    @property
-    def _character_set(self) -> str:
-        peer = self._row.peer
-        if peer is None:
-            return ""
-        return peer.sent_character_set if self._row.direction == Direction.OUT else peer.character_set
-
 
 def _change(label: str, key: Any, did: str, row: Any) -> dict[str, str]:
     told = {"did": str(DID.get(did, did)), "what": f"{label.partition('.')[2]} {key}", "address": ""}
@@ -92,9 +85,9 @@ def _change(label: str, key: Any, did: str, row: Any) -> dict[str, str]:
         return told
 
 
-def _lines(raw: bytes, character_set: str) -> list[str]:
+def lines_of(raw: bytes, character_set: str, *, most: int = SHOWN) -> list[str]:
     """A segment a line; marks that nobody can see are shown as dots."""
     text, _named = decode(raw, default=character_set)
-    lines = text[:SHOWN].replace("\r\n", "\n").replace("\r", "\n").strip("\n").split("\n")
+    lines = text[:most].replace("\r\n", "\n").replace("\r", "\n").strip("\n").split("\n")
     shown = ["".join(each if each.isprintable() else "·" for each in line) for line in lines]
-    return [*shown, "…"] if len(text) > SHOWN else shown
+    return [*shown, "…"] if len(text) > most else shown

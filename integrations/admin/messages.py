@@ -15,9 +15,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from integrations.hl7 import dispatch, inbox
-from integrations.hl7.character_sets import decode
 from integrations.hl7.outgoing import queue
-from integrations.message_view import DID
+from integrations.message_view import DID, lines_of
 from integrations.models import Direction, Hl7Message, MessageState
 from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
 from radiology.tasks import ring
@@ -138,9 +137,7 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
 
     @admin.display(description=_("message"))
     def shown_raw(self, row: Hl7Message) -> SafeString:
-        if row.direction == Direction.OUT:
-            return _as_segments(bytes(row.raw), row.peer.sent_character_set if row.peer else "")
-        return _as_segments(bytes(row.raw), row.peer.character_set if row.peer else "")
+        return _as_segments(bytes(row.raw), row.character_set)
 
     @admin.display(description=_("answer in full"))
     def shown_acknowledgment(self, row: Hl7Message) -> SafeString:
@@ -195,11 +192,8 @@ class Hl7MessageAdmin(ViewOnly, SinarModelAdmin):
 
 def _as_segments(raw: bytes, character_set: str) -> SafeString:
     """The text, a segment a line, cut where it is longer than anybody reads."""
-    text, _named = decode(raw, default=character_set)
-    lines = text[:SHOWN].replace("\r\n", "\n").replace("\r", "\n")
-    shown = "".join(character if character == "\n" or character.isprintable() else "·" for character in lines)
-    more = "…" if len(text) > SHOWN else ""
-    return format_html('<pre class="whitespace-pre-wrap break-all font-mono">{}{}</pre>', shown, more)
+    shown = "\n".join(lines_of(raw, character_set, most=SHOWN))
+    return format_html('<pre class="whitespace-pre-wrap break-all font-mono">{}</pre>', shown)
 
 
 def _change(entry: dict[str, Any]) -> SafeString | str:

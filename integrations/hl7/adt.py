@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import patients, visits
-from integrations.hl7.message import Message, Segment
+from integrations.hl7.message import Message, Segment, lacks
 from integrations.hl7.outcome import Outcome
 from integrations.hl7.values import Identifier
 from integrations.models import Hl7Peer
@@ -20,7 +20,7 @@ from radiology.services.survivors import survivor_of
 
 def create_or_update(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
     """A01 A04 A05 A08 A28 A31: the patient is here and is as the message says; an update may come first."""
-    pid = _require(message, "PID")
+    pid = message.require("PID")
     patient, is_new = patients.find_or_register(peer, pid, outcome)
     outcome.patient = patient if is_new else patients.update(peer, pid, patient, outcome)
 
@@ -152,9 +152,7 @@ def _pairs(message: Message) -> list[tuple[Segment, Segment]]:
                 raise InvalidValue(_("The MRG segment comes before its PID."), field="MRG")
             found.append((pid, segment))
     if not found:
-        raise InvalidValue(
-            _("The message has no %(name)s segment.") % {"name": "MRG" if pid else "PID"}, field="MRG" if pid else "PID"
-        )
+        raise lacks("MRG" if pid else "PID")
     return found
 
 
@@ -170,13 +168,6 @@ def _two(message: Message, peer: Hl7Peer) -> list[Segment]:
         raise InvalidValue(_("A patient cannot be linked with itself."), field="PID-3")
     _lock(peer, *(each.value for each in numbers))
     return pids
-
-
-def _require(message: Message, name: str) -> Segment:
-    found = message.first(name)
-    if not found:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": name}, field=name)
-    return found
 
 
 def _lock(peer: Hl7Peer, *numbers: str) -> None:

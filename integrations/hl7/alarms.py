@@ -20,17 +20,14 @@ def watch(*, now: datetime | None = None) -> None:
     for peer in Hl7Peer.objects.order_by("pk"):
         wrong = _wrong(peer, now) if peer.is_active else {}
         with transaction.atomic():
-            ringing = {alarm.kind: alarm for alarm in Hl7Alarm.objects.ringing().filter(peer=peer)}
-            for kind, alarm in ringing.items():
-                if kind not in wrong:
-                    Hl7Alarm.objects.filter(pk=alarm.pk).update(ended_at=now)
-                    log.info("hl7_alarm_ended", peer=peer.pk, kind=kind)
-                elif alarm.detail != wrong[kind]:
-                    Hl7Alarm.objects.filter(pk=alarm.pk).update(detail=wrong[kind])
-            new = [Hl7Alarm(peer=peer, kind=kind, since=now, detail=wrong[kind]) for kind in wrong.keys() - ringing]
+            ringing = {alarm.kind: alarm.pk for alarm in Hl7Alarm.objects.ringing().filter(peer=peer)}
+            for kind in ringing.keys() - wrong:
+                Hl7Alarm.objects.filter(pk=ringing[kind]).update(ended_at=now)
+                log.info("hl7_alarm_ended", peer=peer.pk, kind=kind)
+            new = [Hl7Alarm(peer=peer, kind=kind, since=now) for kind in wrong.keys() - ringing]
             Hl7Alarm.objects.bulk_create(new, ignore_conflicts=True)
         for alarm in new:
-            log.error("hl7_alarm", peer=peer.pk, kind=alarm.kind, **alarm.detail)
+            log.error("hl7_alarm", peer=peer.pk, kind=alarm.kind, **wrong[alarm.kind])
 
 
 def _wrong(peer: Hl7Peer, now: datetime) -> dict[str, dict[str, Any]]:

@@ -97,9 +97,7 @@ def _known(message: Message, peer: Hl7Peer, outcome: Outcome) -> list[ScheduledP
 
 def _content(message: Message) -> OrderContent:
     """The order that the appointment is for: SCH-26 and SCH-27, else an ORC in the message."""
-    sch, orc = message.first("SCH"), message.first("ORC")
-    if not sch:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": "SCH"}, field="SCH")
+    sch, orc = message.require("SCH"), message.first("ORC")
     placer = sch.value(26) if sch.text(26) else orc.value(2)
     return OrderContent(
         control="SC",

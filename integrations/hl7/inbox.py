@@ -88,19 +88,6 @@ def _active_peers() -> list[Hl7Peer]:
     return list(Hl7Peer.objects.active().select_related("site").prefetch_related("mappings").order_by("pk"))
 
 
-def take_in(*, raw: bytes, address: str) -> bytes | None:
-    """Keep a message, process it, and return what became of it; None when that address may send nothing (any longer).
-
-    Raises OperationalError when the database cannot keep it: then there is no honest answer.
-    """
-    (kept,) = keep([Arrival(raw, address)])
-    if kept is None:
-        return None
-    if kept.wanted.is_behind and kept.first is not None:
-        return process(kept.first.pk)[1]
-    return finish(kept)[1]
-
-
 def keep(arrivals: Sequence[Arrival]) -> list[Kept | None]:
     """Rows for what came, committed together; None for what came from an address that may send nothing.
 

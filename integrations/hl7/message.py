@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from integrations.hl7 import character_sets, escapes
 from integrations.hl7.escapes import Separators
 from radiology.dicom import clean
-from radiology.errors import CannotUnderstand
+from radiology.errors import CannotUnderstand, InvalidValue
 
 NULL = '""'
 # A message of nothing but separators would take a hundred times its size in memory.
@@ -91,6 +91,11 @@ class Segment:
 MISSING = Segment()
 
 
+def lacks(name: str) -> InvalidValue:
+    """What is said of a message without a segment that it must have."""
+    return InvalidValue(_("The message has no %(name)s segment.") % {"name": name}, field=name)
+
+
 @dataclass(frozen=True)
 class Message:
     """A message whose header can be read. `character_set` is how it was written, and how to answer."""
@@ -106,6 +111,12 @@ class Message:
     def first(self, name: str) -> Segment:
         """The first segment of that name; `MISSING` where there is none."""
         return next(self.all(name), MISSING)
+
+    def require(self, name: str) -> Segment:
+        """The first segment of that name. Raises InvalidValue where there is none."""
+        if found := self.first(name):
+            return found
+        raise lacks(name)
 
     def all(self, name: str) -> Iterator[Segment]:
         return (segment for segment in self.segments if segment.name == name)

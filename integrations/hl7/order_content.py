@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import values
-from integrations.hl7.message import MISSING, Message, Repetition, Segment
+from integrations.hl7.message import MISSING, Message, Repetition, Segment, lacks
 from integrations.models import Hl7Peer, UnknownProcedure
 from radiology.dicom import clean
 from radiology.errors import InvalidValue, NotFound
@@ -89,7 +89,7 @@ def read(message: Message, peer: Hl7Peer) -> list[OrderContent]:
             same.wanted += content.wanted
             same.values = {**content.values, **same.values}
     if not found:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": "ORC"}, field="ORC")
+        raise lacks("ORC")
     return list(found.values())
 
 

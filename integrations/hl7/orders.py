@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from integrations.hl7 import order_content, patients
 from integrations.hl7.acknowledgment import OrderReply
-from integrations.hl7.message import Message
+from integrations.hl7.message import Message, lacks
 from integrations.hl7.order_content import OrderContent, Wanted
 from integrations.hl7.outcome import Outcome
 from integrations.models import Hl7Peer
@@ -57,9 +57,7 @@ def patient_of(message: Message, peer: Hl7Peer, outcome: Outcome) -> tuple[Patie
 
     An order does not change who the patient is: a known number with another name and birth date is refused.
     """
-    pid = message.first("PID")
-    if not pid:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": "PID"}, field="PID")
+    pid = message.require("PID")
     number = patients.mrn_of(pid, peer)
     known = patients.find(peer, number)
     if known is None:
@@ -84,7 +82,7 @@ def patient_of(message: Message, peer: Hl7Peer, outcome: Outcome) -> tuple[Patie
 def _new(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Outcome) -> Order:
     """NW. Sent again, it places nothing; more procedures under the same accession number are added."""
     if not content.wanted:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": "OBR"}, field="OBR")
+        raise lacks("OBR")
     key = key_of(content, peer)
     lock_key(peer, key)
     found = find(content, peer, patient)

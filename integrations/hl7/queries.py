@@ -25,7 +25,7 @@ FOUND, NOTHING = "OK", "NF"  # HL7 table 0208
 
 def find_candidates(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
     """QBP^Q22: the patients that fit (PDQ). A page of them where there are more than asked for (RCP-2, DSC)."""
-    qpd = _require(message, "QPD")
+    qpd = message.require("QPD")
     found = _fitting(qpd, peer)
     limit = _limit(message.first("RCP"))
     after = message.first("DSC").text(1)
@@ -42,7 +42,7 @@ def find_candidates(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
 
 def get_demographics(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
     """QBP^Q21: who has the number of QPD-3."""
-    qpd = _require(message, "QPD")
+    qpd = message.require("QPD")
     patient = _known(qpd.value(3), peer)
     page = [patient] if patient is not None else []
     outcome.response = _answer("RSP^K21^RSP_K21", qpd, _pids(page, peer), peer)
@@ -54,7 +54,7 @@ def get_identifiers(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
 
     Raises NotFound for a number that nobody has, as PIX wants it (AE).
     """
-    qpd = _require(message, "QPD")
+    qpd = message.require("QPD")
     patient = _known(qpd.value(3), peer)
     if patient is None:
         raise NotFound(_("Nobody has the number %(number)s.") % {"number": qpd.text(3)}, field="QPD-3")
@@ -72,7 +72,7 @@ def get_identifiers(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
 
 def query_patient(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
     """QRY^A19: who is named in QRD-8, by number or by name."""
-    qrd = _require(message, "QRD")
+    qrd = message.require("QRD")
     who = qrd.value(8)
     if not who:
         raise InvalidValue(_("The question names nobody."), field="QRD-8")
@@ -220,13 +220,6 @@ def _issuer(number: tuple[object, ...]) -> str:
 def _limit(rcp: Segment) -> int:
     said = rcp.text(2)
     return min(int(said), MOST) if said.isascii() and said.isdigit() and len(said) < 6 and int(said) > 0 else MOST
-
-
-def _require(message: Message, name: str) -> Segment:
-    found = message.first(name)
-    if not found:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": name}, field=name)
-    return found
 
 
 def _note(rows: list[Patient], peer: Hl7Peer, outcome: Outcome) -> None:

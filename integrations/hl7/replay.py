@@ -50,7 +50,7 @@ def replay(*, who: Any, row: Hl7Message, text: str | None = None, address: str |
 
 def text_of(row: Hl7Message) -> str:
     """The message for an editor: a segment a line."""
-    text, _named = character_sets.decode(bytes(row.raw), default=row.peer.character_set if row.peer else "")
+    text, _named = character_sets.decode(bytes(row.raw), default=row.character_set)
     return text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
 
 
@@ -131,7 +131,7 @@ def _do(row: Hl7Message, raw: bytes, agent: str, *, is_edited: bool) -> Hl7Messa
 def _take_in(row: Hl7Message, raw: bytes, agent: str) -> Hl7Message:
     peer = row.peer
     assert peer is not None
-    message = mapped(_parsed(raw, peer.character_set), peer.mappings.all())
+    message = mapped(_parsed(raw, row.character_set), peer.mappings.all())
     again = _copy(row, raw, message, agent)
     again.address = row.address
     fault = dispatch.refusal(message)
@@ -152,7 +152,7 @@ def _send(row: Hl7Message, raw: bytes, agent: str) -> Hl7Message:
     assert peer is not None
     own_id = uuid7().hex[12:]
     raw = _renamed(raw, own_id)
-    again = _copy(row, raw, _parsed(raw, peer.sent_character_set), agent)
+    again = _copy(row, raw, _parsed(raw, row.character_set), agent)
     again.state, again.patients = MessageState.WAITING, row.patients
     again.patient_ref_id, again.order_ref_id = row.patient_ref_id, row.order_ref_id
     again.save()
@@ -185,7 +185,7 @@ def _encode(row: Hl7Message, text: str) -> bytes:
     """What was typed as the message's bytes. Raises InvalidValue."""
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
     whole = "\r".join(lines) + "\r"
-    _text, named = character_sets.decode(bytes(row.raw), default=row.peer.character_set if row.peer else "")
+    _text, named = character_sets.decode(bytes(row.raw), default=row.character_set)
     raw = whole.encode(character_sets.codec_of(named) or "utf-8", "replace")
     if len(raw) > LARGEST_EDITED:
         raise InvalidValue(_("This is too long to be edited here."), field="text")

@@ -7,10 +7,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import patients, values
-from integrations.hl7.message import MISSING, Message, Segment
+from integrations.hl7.message import MISSING, Message, Segment, lacks
 from integrations.hl7.outcome import Outcome
 from integrations.models import Hl7Peer
-from radiology.errors import InvalidValue
 from radiology.models import Order, OrderStatus, Patient
 from radiology.services.orders import change_order
 from radiology.services.survivors import hold_survivor
@@ -118,5 +117,5 @@ def _visits(message: Message) -> list[tuple[Segment, Segment]]:
         elif segment.name == "PV1" and found and not found[-1][1]:
             found[-1] = (found[-1][0], segment)
     if not found:
-        raise InvalidValue(_("The message has no %(name)s segment.") % {"name": "PID"}, field="PID")
+        raise lacks("PID")
     return found

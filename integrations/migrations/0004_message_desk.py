@@ -31,7 +31,6 @@ class Migration(migrations.Migration):
                 ),
                 ("since", models.DateTimeField(default=django.utils.timezone.now, verbose_name="since")),
                 ("ended_at", models.DateTimeField(blank=True, null=True, verbose_name="ended")),
-                ("detail", models.JSONField(blank=True, default=dict, verbose_name="detail")),
             ],
             options={
                 "verbose_name": "alarm of an HL7 peer",

@@ -31,7 +31,6 @@ class Hl7Alarm(models.Model):
     kind = models.CharField(_("kind"), max_length=12, choices=AlarmKind)
     since = models.DateTimeField(_("since"), default=timezone.now)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
-    detail = models.JSONField(_("detail"), default=dict, blank=True)
 
     objects = Hl7AlarmQuerySet.as_manager()
 

@@ -160,6 +160,13 @@ class Hl7Message(models.Model):
         return str(_("Sent")) if is_sent else str(self.get_state_display())
 
     @property
+    def character_set(self) -> str:
+        """How it is written where it does not say so itself (MSH-18); empty without a peer."""
+        if self.peer is None:
+            return ""
+        return self.peer.sent_character_set if self.direction == Direction.OUT else self.peer.character_set
+
+    @property
     def kind(self) -> str:
         """Type and event as HL7 writes them: ADT^A08."""
         return "^".join(part for part in (self.message_code, self.trigger_event) if part) or "?"

@@ -19,6 +19,7 @@ from pacs.services import removal
 from pacs.services.attributes import Level
 from radiology.errors import CannotUnderstand, InvalidValue, NotFound, OutOfResources
 from radiology.models import AuditAction, Patient
+from radiology.services import audit
 
 PAGE = 200
 IDENTIFIERS_A_PAGE = 2000
@@ -146,7 +147,7 @@ class One(ResourceView):
         """Hides studies until they are restored or purged; of a series or an object only where it is all there is."""
         studies = self._whole_studies()
         for study in studies:
-            removal.delete_study(who=request.user, study=study, reason=REASON, address=request.META.get("REMOTE_ADDR"))
+            removal.delete_study(who=request.user, study=study, reason=REASON, address=audit.address_of(request))
         patient = above(self.level, self.row, Level.PATIENT)
         left = Study.objects.visible_to(self.here).filter(patient_ref=patient).exists()
         ancestor = _reference(patient) if left and self.level is not Level.PATIENT else None

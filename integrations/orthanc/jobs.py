@@ -13,6 +13,7 @@ from integrations.orthanc.resources import stamp
 from pacs.models import Transfer, TransferDirection, TransferState
 from pacs.services import transfers
 from radiology.errors import NotFound
+from radiology.services import audit
 
 MOST = 1000
 STATES = {
@@ -45,7 +46,7 @@ class Job(OrthancView):
 
     def post(self, request: Any, orthanc_job: str) -> HttpResponse:
         row = job_of(self.here, orthanc_job)
-        common = {"who": request.user, "transfer": row, "address": request.META.get("REMOTE_ADDR")}
+        common = {"who": request.user, "transfer": row, "address": audit.address_of(request)}
         if self.action == "cancel":
             transfers.cancel(**common)
         elif self.action == "resubmit":

@@ -23,6 +23,7 @@ from pacs.models import ApplicationEntity, Study, Transfer, TransferState
 from pacs.services import transfers
 from pacs.services.attributes import Level
 from radiology.errors import InvalidValue, NotFound, Unreachable
+from radiology.services import audit
 
 
 def nodes_of(here: Any) -> dict[str, ApplicationEntity]:
@@ -169,7 +170,7 @@ class Store(NodeView):
                 begun.append(
                     transfers.send(
                         who=self.here.who, node=self.node, study=study, series=some_series, instances=some_instances,
-                        address=self.request.META.get("REMOTE_ADDR"),
+                        address=audit.address_of(self.request),
                     )
                 )  # fmt: skip
         return begun

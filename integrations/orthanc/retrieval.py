@@ -12,6 +12,7 @@ from integrations.orthanc.access import NotDone, answer, field
 from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
 from radiology.errors import InvalidValue, Unreachable
+from radiology.services import audit
 from radiology.tasks import run_due_jobs
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,7 @@ def fetched(
         begun = [
             transfers.fetch(
                 who=here.who, node=node, study_instance_uid=study, series=() if "" in series else sorted(series),
-                address=request.META.get("REMOTE_ADDR"),
+                address=audit.address_of(request),
             )
             for study, series in studies.items()
         ]  # fmt: skip

@@ -12,8 +12,6 @@ from radiology.models.site import DEFAULT_SITE, Site
 from radiology.models.text import KeyField
 from radiology.phonetics import sound_beginning, sound_key
 
-SHORTEST_SOUND = 3
-
 
 class Viewer(Protocol):
     """Whoever asks: a User, an ApiToken, an ApplicationEntity."""
@@ -54,13 +52,6 @@ class PatientQuerySet(models.QuerySet["Patient"]):
             )
             found = found.filter(Q(pk__in=alike.values("patient_ref")))
         return found
-
-
-def _sounds_like(word: str) -> Q:
-    """Names that sound like `word` or begin so; too little of a word sounds like too much."""
-    if len(word) < SHORTEST_SOUND:
-        return Q(word__startswith=word)
-    return Q(sound=sound_key(word)) | Q(sound__startswith=sound_beginning(word))
 
 
 class Patient(models.Model):

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from integrations.hl7 import inbox
 from integrations.models import Hl7Message, Hl7Peer
 from radiology.models import Site
 
@@ -125,6 +126,16 @@ def pid(number: str = "001234", name: str = "WIBOWO^BUDI", **fields: str) -> str
     told = {3: number, 5: name, 7: fields.get("born", "19700131"), 8: fields.get("sex", "M")}
     told |= {int(key.removeprefix("f")): value for key, value in fields.items() if key.startswith("f")}
     return "|".join(["PID", *(told.get(number, "") for number in range(1, max(told) + 1))])
+
+
+def hand_in(raw: bytes, address: str = "127.0.0.1") -> bytes | None:
+    """Keep a message and process it, as the listener would; what is answered, or None for an unknown address."""
+    (kept,) = inbox.keep([inbox.Arrival(raw, address)])
+    if kept is None:
+        return None
+    if kept.wanted.is_behind and kept.first is not None:
+        return inbox.process(kept.first.pk)[1]
+    return inbox.finish(kept)[1]
 
 
 def last_message() -> Hl7Message:

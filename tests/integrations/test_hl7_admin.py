@@ -12,13 +12,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from integrations.hl7 import inbox
 from integrations.hl7.outgoing import patients, queue
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from radiology.models import AuditEvent, Patient, Role
 from radiology.services import configuration
 from tests.factories import make_patient, make_site, make_user
-from tests.integrations.mllp_client import last_message, make_peer, message, pid
+from tests.integrations.mllp_client import hand_in, last_message, make_peer, message, pid
 from tests.radiology.admin_client import post, signed_in, superuser, texts
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +29,7 @@ def chief() -> Client:
 
 
 def take_in(*segments: str, kind: str = "ADT^A08") -> Hl7Message:
-    inbox.take_in(raw=message(kind, *segments).encode(), address="127.0.0.1")
+    hand_in(message(kind, *segments).encode())
     return last_message()
 
 

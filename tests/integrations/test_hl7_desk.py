@@ -7,14 +7,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.hl7 import alarms, inbox
+from integrations.hl7 import alarms
 from integrations.hl7.outgoing import patients as outgoing_patients
 from integrations.hl7.outgoing import queue
 from integrations.models import Direction, Hl7Alarm, Hl7Message, Hl7Peer, MessageState, UnknownPatient
 from radiology.models import AuditEvent, Job, Order, Patient
 from radiology.services import jobs
 from tests.factories import make_patient, make_site, make_user
-from tests.integrations.mllp_client import last_message, make_peer, message, pid
+from tests.integrations.mllp_client import hand_in, last_message, make_peer, message, pid
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +31,7 @@ def chief() -> Client:
 
 
 def take_in(*segments: str, kind: str = "ADT^A08", own_id: str = "") -> Hl7Message:
-    inbox.take_in(raw=message(kind, *segments, own_id=own_id).encode(), address="127.0.0.1")
+    hand_in(message(kind, *segments, own_id=own_id).encode())
     return last_message()
 
 
@@ -68,9 +68,7 @@ class TestTheList:
         order("P9")
         placed = last_message().message_control_id
         accession = Order.objects.get().accession_number
-        inbox.take_in(
-            raw=message("ADT^A31", pid("A1", "AMIR^A"), own_id="M4", application="LAB").encode(), address="127.0.0.1"
-        )
+        hand_in(message("ADT^A31", pid("A1", "AMIR^A"), own_id="M4", application="LAB").encode())
         send(simrs, Patient.objects.get(patient_id="A1"))
         sent = last_message().message_control_id
         assert listed(chief) == {"M1", "M2", placed, "M4", sent}
@@ -133,7 +131,7 @@ class TestOneMessage:
 
     def test_a_message_that_nobody_can_read_is_shown_as_it_came(self, chief: Client) -> None:
         make_peer()
-        inbox.take_in(raw=b"<script>alert(1)</script>\x07", address="127.0.0.1")
+        hand_in(b"<script>alert(1)</script>\x07")
         page = text_of(chief.get(address(last_message())))
         assert "This cannot be read as an HL7 message." in page
         assert "&lt;script&gt;" in page and "<script>alert" not in page
@@ -204,11 +202,11 @@ class TestDoingItAgain:
         """Which sends the first again: it is that one, under a control ID that it used for nothing else."""
         make_peer()
         raw = message("ADT^A08", pid("N1"), own_id="M1").encode()
-        inbox.take_in(raw=raw, address="127.0.0.1")
+        hand_in(raw)
         row = last_message()
         text = chief.get(address(row, "/edit")).context["text"].replace("WIBOWO", "HARTONO")
         chief.post(address(row, "/replay"), {"text": text})
-        inbox.take_in(raw=raw, address="127.0.0.1")
+        hand_in(raw)
         again = last_message()
         assert (again.duplicate_of, again.reuses_control_id) == (row, False)
         assert Patient.objects.get().patient_name == "HARTONO^BUDI"

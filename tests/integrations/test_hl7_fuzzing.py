@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from integrations.hl7 import inbox
 from integrations.models import Hl7Message
-from tests.integrations.mllp_client import Answer, make_peer, message, pid
+from tests.integrations.mllp_client import Answer, hand_in, make_peer, message, pid
 
 DATA = Path(__file__).parent / "data"
 PIECES = [
@@ -58,7 +57,7 @@ def test_damaged_messages_are_answered_with_reasons_that_were_foreseen(seed: int
     codes = set()
     for _ in range(120):
         raw = damaged(chance.choice(samples), chance)
-        answer = inbox.take_in(raw=raw, address="127.0.0.1")
+        answer = hand_in(raw)
         assert answer is not None
         read = Answer(answer.decode("latin-1").encode())
         codes.add(read.code)

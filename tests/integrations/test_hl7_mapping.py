@@ -6,11 +6,10 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from integrations.hl7 import inbox
 from integrations.models import Hl7FieldMapping, Hl7Peer, MessageState
 from radiology.models import Order, Patient
 from tests.factories import make_site, make_user
-from tests.integrations.mllp_client import last_message, make_peer, message, pid
+from tests.integrations.mllp_client import hand_in, last_message, make_peer, message, pid
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +27,7 @@ def map_field(peer: Hl7Peer, target: str, source: str = "", **fields: Any) -> Hl
 
 
 def take_in(*segments: str, kind: str = "ADT^A08") -> str:
-    answer = inbox.take_in(raw=message(kind, *segments).encode(), address="127.0.0.1")
+    answer = hand_in(message(kind, *segments).encode())
     assert answer is not None
     return answer.decode().split("\r")[1].split("|")[1]
 

@@ -13,13 +13,12 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from integrations.hl7 import inbox
 from integrations.hl7.outgoing import queue
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from radiology.models import Job, JobState
 from radiology.services.jobs import claim, run, run_due
 from tests.factories import default_site, make_patient
-from tests.integrations.mllp_client import make_peer
+from tests.integrations.mllp_client import hand_in, make_peer
 from tests.integrations.outgoing import IMPATIENT, make_due, names, put, row
 from tests.integrations.receiver import Receiver, ack, control_id, receiving, send_all
 from tests.pacs.test_node_command import certificate
@@ -234,7 +233,7 @@ def test_a_queue_whose_job_is_gone_is_found(receiver: Receiver) -> None:
 def test_our_own_messages_are_no_earlier_ones_of_somebody_elses(receiver: Receiver) -> None:
     sent = put(receiving(receiver), make_patient("1"))
     make_peer("Loop", sending_application=sent.sending_application)
-    inbox.take_in(raw=bytes(sent.raw), address="127.0.0.1")
+    hand_in(bytes(sent.raw))
     came = Hl7Message.objects.exclude(pk=sent.pk).get()
     assert came.state == MessageState.PROCESSED and came.duplicate_of is None
     assert default_site().pk == came.site_id

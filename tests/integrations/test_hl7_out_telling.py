@@ -7,7 +7,6 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.hl7 import inbox
 from integrations.models import Direction, Hl7Message, Hl7Peer, MessageState
 from radiology.models import Order, OrderOrigin, Patient, ProcedureStatus, User
 from radiology.services.merges import merge_patients, undo_merge
@@ -17,7 +16,7 @@ from radiology.services.orders import add_procedures, change_order, place_order
 from radiology.services.patients import save_patient
 from radiology.services.registration import change_patient, register_patient
 from tests.factories import default_site, make_node, make_patient, make_site, make_study, make_user, uid
-from tests.integrations.mllp_client import make_peer
+from tests.integrations.mllp_client import hand_in, make_peer
 from tests.integrations.mllp_client import message as hl7_message
 from tests.integrations.receiver import field, kind
 from worklist.models import ScheduledProcedureStep, StepStatus
@@ -72,7 +71,7 @@ def the_step(order: Order) -> ScheduledProcedureStep:
 
 
 def take_in(*segments: str, kind: str = "ORM^O01") -> str:
-    answer = inbox.take_in(raw=hl7_message(kind, *segments).encode(), address="127.0.0.1")
+    answer = hand_in(hl7_message(kind, *segments).encode())
     assert answer is not None
     return answer.decode()
 
