@@ -11,7 +11,17 @@ from django.http.response import HttpResponseBase
 
 from integrations.orthanc.access import NotDone, OfOneSite, OrthancView, answer, flag, number
 from integrations.orthanc.identifiers import identifiers_of, patient_identifiers
-from integrations.orthanc.lookup import COLLECTIONS, TYPES, above, below, find, location_of, rows_of, study_above
+from integrations.orthanc.lookup import (
+    COLLECTIONS,
+    TYPES,
+    above,
+    below,
+    find,
+    location_of,
+    object_of,
+    rows_of,
+    study_above,
+)
 from integrations.orthanc.resources import MAIN_TAGS_IN_FILES, described, tags_in_file
 from integrations.orthanc.tags import Form, form_of
 from pacs.models import Study
@@ -136,11 +146,7 @@ class One(ResourceView):
 
     def _main_tags(self, known: dict[str, Any], form: Form) -> dict[str, Any]:
         """All of them, also those that are not in the database: of a series as its first object says."""
-        first = self.row if self.level is Level.INSTANCE else below(
-            self.here, self.level, self.row, Level.INSTANCE
-        ).first()  # fmt: skip
-        if first is None:
-            return known
+        first = object_of(self.here, self.level, self.row)
         return {**tags_in_file(self.level, location_of(self.here, first), form), **known}
 
     def delete(self, request: Any, **_: str) -> HttpResponse:

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from integrations.orthanc.access import NotDone, answer, flag, json_value, text
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.identifiers import instance_identifier
-from integrations.orthanc.lookup import below, location_of
+from integrations.orthanc.lookup import below, item_of, location_of, object_of
 from integrations.orthanc.resources import MAIN_TAGS, MAIN_TAGS_IN_FILES, stamp
 from integrations.orthanc.tags import Form, dashed, form_of, formatted, tag_of, tags_of, text_of
 from pacs.api.archives import zip_answer
@@ -84,7 +84,7 @@ class Module(ResourceView):
 
     def get(self, request: Any, **_: str) -> HttpResponse:
         form = form_of(request)
-        first = self.row if self.level is Level.INSTANCE else below(self.here, self.level, self.row, Level.INSTANCE)[0]
+        first = object_of(self.here, self.level, self.row)
         wanted = {tag_of(name) for name in (*MAIN_TAGS[self.of], *MAIN_TAGS_IN_FILES.get(self.of, ()))}
         found = tags_of(location_of(self.here, first))
         self.record_read("tags")
@@ -102,10 +102,7 @@ class Content(ResourceView):
         parts = [part for part in orthanc_path.split("/") if part]
         for position, part in enumerate(parts):
             if position % 2:
-                items = found.get("Value", [])
-                if not (part.isascii() and part.isdigit() and int(part[:9]) < len(items)):
-                    raise NotFound("There is no such item.")
-                found = items[int(part)]
+                found = item_of(found.get("Value", []), part)
                 continue
             found = found.get(tag_of(part))
             if found is None:

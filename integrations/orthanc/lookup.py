@@ -1,5 +1,6 @@
 """From an identifier to the row that it leads to, for whoever may see it."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -87,6 +88,14 @@ def _known(here: OfOneSite, level: Level, digest: bytes, text: str) -> Any:
     return min(rows, key=lambda row: keys.index(row.pk), default=None)
 
 
+def item_of(items: Sequence[Any], position: str) -> Any:
+    """One of several by its number, from 0. Raises NotFound."""
+    number = position.lstrip("0") or position[:1]
+    if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) < len(items)):
+        raise NotFound("There are not so many of them.")
+    return items[int(number)]
+
+
 def location_of(here: OfOneSite, instance: Instance) -> Location:
     """Where an instance's bytes are. Raises NotFound."""
     found = instances_of(who=here, sop_instance_uids=[instance.sop_instance_uid]).filter(instance_ref=instance).first()
@@ -112,6 +121,14 @@ def below(here: OfOneSite, level: Level, row: Any, wanted: Level) -> QuerySet[An
         Level.INSTANCE: ["series_ref_id", "instance_number", "pk"],
     }[wanted]
     return rows_of(here, wanted).filter(**{above: row}).order_by(*order)
+
+
+def object_of(here: OfOneSite, level: Level, row: Any) -> Instance:
+    """An instance, or what stands for a row of another level: its first. Raises NotFound where there is none."""
+    found = row if level is Level.INSTANCE else below(here, level, row, Level.INSTANCE).first()
+    if found is None:
+        raise NotFound("There is no instance in it.")
+    return cast(Instance, found)
 
 
 def above(level: Level, row: Any, wanted: Level) -> Any:

@@ -135,14 +135,12 @@ class Merge(Correcting):
             raise InvalidValue("Name the Resources in a list.", field="Resources")
         require_no_copy(given)
         rows = [find_any(self.here, name) for name in names]
-        count = 0
         with transaction.atomic():
             for level, row in rows:
                 if level not in {Level.STUDY, Level.SERIES}:
                     raise InvalidValue("Only studies and series are merged.", field="Resources")
                 source = above(level, row, Level.STUDY)
                 version = Study.objects.values_list("version", flat=True).get(pk=source.pk)
-                count += 1
                 if level is Level.STUDY:
                     corrections.merge_studies(study=row, version=version, into=self.row, **self.common)
                 else:

@@ -8,12 +8,12 @@ from django.http.response import HttpResponseBase
 from integrations.orthanc.access import answer
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.contents import frame_number
-from integrations.orthanc.lookup import below, location_of
+from integrations.orthanc.lookup import location_of, object_of
 from pacs.dicomweb.validators import state_of, strong
 from pacs.services.attributes import Level
 from pacs.services.frames import HasNoPixels, StoredImage
 from pacs.services.render import QUALITY, render_frame
-from radiology.errors import InvalidValue, NotAcceptable, NotFound, UnsupportedMediaType
+from radiology.errors import InvalidValue, NotAcceptable, UnsupportedMediaType
 
 JPEG, PNG = "image/jpeg", "image/png"
 LARGEST = 4096
@@ -42,12 +42,7 @@ class Picture(ResourceView):
 
     def get(self, request: Any, orthanc_frame: str = "", **_: str) -> HttpResponseBase:
         number = frame_number(orthanc_frame) if orthanc_frame else None
-        row = self.row
-        if self.level is not Level.INSTANCE:
-            rows = list(below(self.here, self.level, row, Level.INSTANCE)[:1])
-            if not rows:
-                raise NotFound("There is no image in it.")
-            row = rows[0]
+        row = object_of(self.here, self.level, self.row)
         location = location_of(self.here, row)
         options = _options(request) if self.rendered else {}
         media_type = _media_type(request)

@@ -20,6 +20,7 @@ from integrations.orthanc.access import (
     text,
 )
 from integrations.orthanc.finding import BY_TYPE
+from integrations.orthanc.lookup import item_of
 from integrations.orthanc.modalities import NodeView
 from integrations.orthanc.resources import MAIN_TAGS
 from integrations.orthanc.retrieval import fetched, require_here
@@ -113,7 +114,7 @@ class QueryView(OrthancView):
     """About one query, and with `orthanc_answer` about one answer of it."""
 
     query: OrthancQuery
-    position = 0
+    result: dict[str, Any]
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -125,11 +126,8 @@ class QueryView(OrthancView):
         if found is None:
             raise NotFound("There is no such query: they are kept for a day.")
         self.query = found
-        position = kwargs.get("orthanc_answer", "0")
-        inside = position.isascii() and position.isdigit() and int(position[:9]) < len(found.answers)
-        if "orthanc_answer" in kwargs and not inside:
-            raise NotFound("There is no such answer.")
-        self.position = int(position)
+        if "orthanc_answer" in kwargs:
+            self.result = item_of(found.answers, kwargs["orthanc_answer"])
 
 
 class OneQuery(QueryView):
@@ -175,7 +173,7 @@ class Answer(QueryView):
     def get(self, request: Any, **_: str) -> HttpResponse:
         if not self.content:
             return answer(["content", "retrieve"])
-        return answer(formatted(self.query.answers[self.position], form_of(request)))
+        return answer(formatted(self.result, form_of(request)))
 
 
 class Retrieve(QueryView):
@@ -189,7 +187,7 @@ class Retrieve(QueryView):
         require_here(given.get("TargetAet"))
         if self.query.level not in {Level.STUDY.value, Level.SERIES.value}:
             raise NotDone("Studies and series are fetched, not patients and single objects.")
-        chosen = self.query.answers if self.all else [self.query.answers[self.position]]
+        chosen = self.query.answers if self.all else [self.result]
         wanted = []
         for each in chosen:
             uids = [_uid(each, keyword) for keyword in (UNIQUE[Level.STUDY], UNIQUE[Level.SERIES])]

@@ -8,11 +8,12 @@ from typing import Any
 import pydicom
 import pytest
 from django.test import Client
+from django.utils import timezone
 from PIL import Image
 
 from integrations.models import OrthancArrival, OrthancResource, OrthancUnsettled
 from integrations.orthanc import registrar
-from pacs.models import Series, Study
+from pacs.models import Instance, Series, Study
 from pacs.services import corrections
 from radiology.models import AuditEvent, Patient, Site
 from radiology.services.merges import merge_patients
@@ -185,7 +186,8 @@ def test_tags_in_every_form(khanza: OrthancProgram, site: Site) -> None:
     assert khanza.get(f"{path}/content/RequestAttributesSequence/0/0040-1001").content == b"RP1"
     assert khanza.json(f"{path}/content/0040-0275") == ["0"]
     assert "0010-0020" in khanza.json(f"{path}/content")
-    for wrong in ("9999-0000", "0010-0010/0/0010-0010", "0040-0275/1", "0040-0275/x/0010-0010", "../file"):
+    items = [f"0040-0275/{position}/0040-1001" for position in ("1", "x", "0" * 9 + "7", "9" * 5000)]
+    for wrong in ("9999-0000", "0010-0010/0/0010-0010", "0040-0275/1", "../file", *items):
         refused(khanza.get(f"{path}/content/{wrong}"), 404)
     store(site, image(2))
     shared = khanza.json(f"studies/{IDS['studies']}/shared-tags?simplify")
@@ -194,6 +196,10 @@ def test_tags_in_every_form(khanza: OrthancProgram, site: Site) -> None:
     assert [each["InstanceNumber"] for each in both.values()] == ["1", "2"]
     assert khanza.json(f"studies/{IDS['studies']}/module?simplify")["StudyDescription"] == "Thorax"
     assert khanza.json(f"studies/{IDS['studies']}/module-patient?simplify")["PatientID"] == NUMBER
+    Instance.objects.update(removed_at=timezone.now())
+    assert khanza.json(f"studies/{IDS['studies']}")["MainDicomTags"]["StudyDescription"] == "Thorax"
+    for what in ("module", "module-patient"):
+        refused(khanza.get(f"studies/{IDS['studies']}/{what}"), 404)
 
 
 def test_metadata_statistics_and_attachments(khanza: OrthancProgram, site: Site) -> None:
