@@ -144,9 +144,17 @@ function reached(yes) {
   if (offline) offline.hidden = yes;
 }
 
+// A search gives a part another address. htmx learns of it a moment after it is shown, and an answer for the old one
+// may still be on its way: what is asked for, and what is taken, is what the part shows now.
 document.addEventListener("htmx:configRequest", (event) => {
   const part = event.detail.elt;
-  if (part.dataset.live) event.detail.headers["If-None-Match"] = part.dataset.live;
+  if (!part.dataset.live) return;
+  event.detail.path = part.getAttribute("hx-get");
+  event.detail.headers["If-None-Match"] = part.dataset.live;
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt, path } = event.detail.requestConfig;
+  if (elt.dataset.live && path !== elt.getAttribute("hx-get")) event.detail.shouldSwap = false;
 });
 
 // What somebody opened stays open: no answer of the server's knows of it.

@@ -1,13 +1,16 @@
 """The list of studies in a real browser: it lives, and leaves people alone."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from django.contrib.auth.models import Group
+from playwright.sync_api import Page, Route, expect
 
 from radiology.dicom import new_uid
+from radiology.models import Role, User
 from tests.browser.conftest import sign_in
 from tests.browser.volume import ct_volume
 from tests.daemons import wait_until
@@ -156,3 +159,41 @@ def test_no_page_is_wider_than_the_screen(signed_in: Page, width: int) -> None:
     ):
         signed_in.goto(address)
         assert signed_in.evaluate("document.documentElement.scrollWidth") <= width, address
+
+
+def test_a_look_for_news_in_the_moment_of_a_search_asks_for_what_is_shown(signed_in: Page) -> None:
+    make_study(make_patient("1", "SARI^SITI"), series=1)
+    make_study(make_patient("2", "WIBOWO^BUDI"), series=1)
+    signed_in.goto("/worklist")
+    signed_in.evaluate(
+        "document.addEventListener('htmx:afterSwap', () =>"
+        " setTimeout(() => window.htmx.trigger('#studies', 'poll')))"
+    )
+    asked: list[str] = []
+    signed_in.on("request", lambda request: asked.append(request.url) if "/worklist" in request.url else None)
+    rows = signed_in.locator("tbody [data-rowgroup]")
+    for text, name in (("budi", "BUDI"), ("siti", "SITI"), ("budi", "BUDI")):
+        with signed_in.expect_response(lambda response: response.status == 304):
+            signed_in.locator("#q").fill(text)
+            asked.clear()
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text(name)
+        assert [url for url in asked if f"q={text}" not in url] == []
+
+
+def test_news_of_the_former_search_that_come_late_change_nothing(signed_in: Page, person: User) -> None:
+    person.groups.add(Group.objects.get(name=Role.RADIOGRAPHER))
+    signed_in.goto("/transfers")
+    kept: list[Route] = []
+    signed_in.route(re.compile("/transfers$"), lambda route: kept.append(route))
+    wait_until(lambda: signed_in.wait_for_timeout(50) or kept, what="a look for news on its way")
+    signed_in.locator("label[for=state-failed]").click()
+    part = signed_in.locator("#transfers")
+    expect(part).to_have_attribute("hx-get", re.compile("failed"))
+    shown = part.evaluate("part => part.outerHTML")
+    request = kept[0].request
+    late = kept[0].fetch(headers={**request.headers, "if-none-match": ""})
+    with signed_in.expect_event("requestfinished", lambda finished: finished == request):
+        kept[0].fulfill(response=late)
+    signed_in.wait_for_timeout(100)
+    assert part.evaluate("part => part.outerHTML") == shown
