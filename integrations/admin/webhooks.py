@@ -174,7 +174,7 @@ class WebhookAdmin(NeverDeleted, SmallTable):
         was_paused = change and "is_active" in form.changed_data
         super().save_model(request, obj, form, change)
         if not obj.secret_encrypted:
-            secret = services.rotate_secret(webhook=obj, who=request.user, address=_from(request))
+            secret = services.rotate_secret(webhook=obj, who=request.user, address=audit.address_of(request))
             self._show_secret(request, obj, secret)
         if was_paused and obj.is_active:
             services.resume(webhook=obj)
@@ -212,14 +212,14 @@ class WebhookAdmin(NeverDeleted, SmallTable):
     @admin.action(description=_("New secret: for a day the old one is valid too"), permissions=["work"])
     def rotate_selected(self, request: HttpRequest, queryset: QuerySet[Webhook]) -> None:
         for webhook in queryset[:MOST_ROTATED]:
-            secret = services.rotate_secret(webhook=webhook, who=request.user, address=_from(request))
+            secret = services.rotate_secret(webhook=webhook, who=request.user, address=audit.address_of(request))
             self._show_secret(request, webhook, secret)
 
     @admin.action(description=_("End: nothing more is sent, what waits is called off"), permissions=["work"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Webhook]) -> None:
         rows = list(queryset)
         for webhook in rows:
-            services.end(webhook=webhook, who=request.user, address=_from(request))
+            services.end(webhook=webhook, who=request.user, address=audit.address_of(request))
         told = ngettext("%(count)d webhook was ended.", "%(count)d webhooks were ended.", len(rows))
         self.message_user(request, told % {"count": len(rows)}, messages.SUCCESS)
 
@@ -355,11 +355,7 @@ class WebhookDeliveryAdmin(ViewOnly, SinarModelAdmin):
             self.message_user(request, too_many, messages.ERROR)
             return
         count = services.send_again(
-            deliveries=WebhookDelivery.objects.filter(pk__in=keys), who=request.user, address=_from(request)
+            deliveries=WebhookDelivery.objects.filter(pk__in=keys), who=request.user, address=audit.address_of(request)
         )
         told = ngettext("%(count)d delivery will be sent again.", "%(count)d deliveries will be sent again.", count)
         self.message_user(request, told % {"count": count}, messages.SUCCESS if count else messages.WARNING)
-
-
-def _from(request: HttpRequest) -> str | None:
-    return audit.address_of(request)

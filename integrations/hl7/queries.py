@@ -134,7 +134,11 @@ def _fitting(qpd: Segment, peer: Hl7Peer) -> QuerySet[Patient]:
 def _parameter(said: Repetition) -> _Asked:
     name, value = said.text(1), said.text(2)
     parts = name.removeprefix("@").split(".")
-    if parts[0] != "PID" or len(parts) < 2 or not all(part.isdigit() and len(part) < 4 for part in parts[1:]):
+    if (
+        parts[0] != "PID"
+        or len(parts) < 2
+        or not all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts[1:])
+    ):
         raise InvalidValue(_("%(name)s is no field of PID.") % {"name": name or '""'}, field="QPD-3")
     if not value:
         raise InvalidValue(_("%(name)s has no value.") % {"name": name}, field="QPD-3")
@@ -212,9 +216,10 @@ def _dsc(peer: Hl7Peer, last: Patient) -> str:
     return Writer(peer).segment("DSC", {1: str(last.pk), 2: "I"})
 
 
-def _issuer(number: tuple[object, ...]) -> str:
+def _issuer(number: Composite) -> str:
+    """CX.4: a namespace, or a universal ID."""
     authority = number[3]
-    return authority if isinstance(authority, str) else str(next(part for part in authority if part))  # type: ignore[attr-defined]
+    return authority if isinstance(authority, str) else authority[1]
 
 
 def _limit(rcp: Segment) -> int:

@@ -118,6 +118,7 @@ def test_the_old_query_is_answered(mllp: MllpClient, people: None, who: str, exp
         ("QPD|Q22|T|@PID.8^F", "QPD^1^3"),
         ("QPD|Q22|T|@PV1.3^ICU", "QPD^1^3"),
         ("QPD|Q22|T|@PID.x^F", "QPD^1^3"),
+        ("QPD|Q22|T|@PID.²^F", "QPD^1^3"),
         ("QPD|Q22|T|@PID.5.1", "QPD^1^3"),
         ("QPD|Q22|T|@PID.30^Y", "QPD^1^3"),
         ("QPD|Q22|T|@PID.5.1^*", "QPD^1^3"),
