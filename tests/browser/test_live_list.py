@@ -166,8 +166,7 @@ def test_a_look_for_news_in_the_moment_of_a_search_asks_for_what_is_shown(signed
     make_study(make_patient("2", "WIBOWO^BUDI"), series=1)
     signed_in.goto("/worklist")
     signed_in.evaluate(
-        "document.addEventListener('htmx:afterSwap', () =>"
-        " setTimeout(() => window.htmx.trigger('#studies', 'poll')))"
+        "document.addEventListener('htmx:afterSwap', () => setTimeout(() => window.htmx.trigger('#studies', 'poll')))"
     )
     asked: list[str] = []
     signed_in.on("request", lambda request: asked.append(request.url) if "/worklist" in request.url else None)
