@@ -18,6 +18,9 @@ accession_number_chosen = Signal()
 # An order, or one of its procedures, changed or moved to another state. Sent within the transaction.
 # Keywords: order, procedures (those concerned), changes (by field: before and after), who; reason of a move.
 order_changed = Signal()
+# A version of a report was published: preliminary, signed, changed, added to or withdrawn. Sent within the transaction.
+# Keywords: report, version (ReportVersion), who.
+report_published = Signal()
 # One patient was merged into another; what the movers know has moved. Sent within the transaction.
 # Keywords: merge (PatientMerge), survivor (Patient), merged (Patient), who.
 patient_merged = Signal()

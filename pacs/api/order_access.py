@@ -15,7 +15,7 @@ from pacs.dicomweb.addresses import origin
 from radiology.errors import InvalidValue, NotFound, PreconditionFailed, PreconditionRequired, RadiologyError, problem
 from radiology.models import Order, Patient, RequestedProcedure
 
-IF_MATCH = {"If-Match": 'The ETag of the order as it was read, or its version in quotes (`"7"`).'}
+IF_MATCH = {"If-Match": 'The ETag as it was read, or the version in quotes (`"7"`).'}
 
 
 class MayUseOrders(BasePermission):
@@ -88,10 +88,10 @@ def version_of(request: Any, *, required: bool = True) -> int | None:
         return None
     if not header:
         raise PreconditionRequired(
-            "Send If-Match with the ETag of the order as you read it, so that nobody's change is lost.",
+            "Send If-Match with the ETag as you read it, so that nobody's change is lost.",
             field="If-Match",
         )
     found = re.fullmatch(r'(?:W/)?"?(\d{1,9})(?:-[0-9a-f]*)?"?', header, re.ASCII)
     if found is None:
-        raise InvalidValue("If-Match is the ETag of an order, or its version in quotes.", field="If-Match")
+        raise InvalidValue("If-Match is an ETag of this API, or a version in quotes.", field="If-Match")
     return int(found[1])

@@ -27,7 +27,7 @@ def order_entry(order: Order, origin: str) -> dict[str, Any]:
         "version": order.version,
         "created_at": order.created_at.isoformat(),
         "updated_at": order.updated_at.isoformat(),
-        "patient": _patient(order.patient_ref),
+        "patient": patient_of_entry(order.patient_ref),
         "procedures": [
             requested_entry(each) for each in sorted(order.requested_procedures.all(), key=lambda each: each.pk)
         ],
@@ -99,7 +99,7 @@ def attachment_entry(order: Order, attachment: OrderAttachment, origin: str) -> 
     }
 
 
-def _patient(patient: Any) -> dict[str, Any]:
+def patient_of_entry(patient: Any) -> dict[str, Any]:
     names = ("patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex")
     return {"public_id": str(patient.public_id), **{name: getattr(patient, name) for name in names}}
 

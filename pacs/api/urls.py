@@ -13,6 +13,8 @@ from pacs.api import (
     orders,
     patient_changes,
     patients,
+    report_changes,
+    reports,
     sharing,
     studies,
 )
@@ -47,6 +49,10 @@ class Instances(Upload):
 
 class Orders(orders.PlaceOrder, orders.SearchOrders):
     """`/orders`: find and place."""
+
+
+class Reports(reports.MakeReport, reports.SearchReports):
+    """`/reports`: find, write, attach."""
 
 
 class Nowhere(ApiView):
@@ -120,5 +126,13 @@ urlpatterns = [
         order_changes.OrderAttachment.as_view(),
         name="api-order-attachment",
     ),
+    path("reports", Reports.as_view(), name="api-reports"),
+    path("reports/<uuid:report>", reports.OneReport.as_view(), name="api-report"),
+    path("reports/<uuid:report>/versions", reports.ReportVersions.as_view(), name="api-report-versions"),
+    path("reports/<uuid:report>/pdf", reports.ReportPdf.as_view(), name="api-report-pdf"),
+    path("reports/<uuid:report>/draft", report_changes.ReportDraft.as_view(), name="api-report-draft"),
+    path("reports/<uuid:report>/sign", report_changes.SignReport.as_view(), name="api-report-sign"),
+    path("reports/<uuid:report>/addenda", report_changes.ReportAddenda.as_view(), name="api-report-addenda"),
+    path("reports/<uuid:report>/withdraw", report_changes.WithdrawReport.as_view(), name="api-report-withdraw"),
     re_path(r"", Nowhere.as_view(), name="api-nowhere"),
 ]

@@ -53,6 +53,7 @@ OPENS = {
     Scope.SCHEDULE_WRITE: _("put examinations on the schedule (schedule.write)"),
     Scope.STEPS_WRITE: _("report arrival, start and end of examinations (steps.write)"),
     Scope.PATIENTS_WRITE: _("find, register and change patients (patients.write)"),
+    Scope.REPORTS_WRITE: _("attach reports that were written elsewhere (reports.write)"),
     Scope.WEBHOOKS_WRITE: _("be told of events by webhooks (webhooks.write)"),
     Scope.PATIENTS_MERGE: _("merge patients, and take a merge back (patients.merge)"),
 }

@@ -34,6 +34,7 @@ PATHS = {
     "procedure": ("`public_id` of the procedure of an order", "01930f5e-9b52-7e21-8a13-6d0a4c3e8b55"),
     "attachment": ("`public_id` of the attachment", "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44"),
     "webhook": ("`public_id` of the webhook", "01930f5e-cc20-7f4c-ad55-3a6f3e8b7c55"),
+    "report": ("`public_id` of the report", "01930f5e-dd30-7a5d-be66-4b7a4f9c8d66"),
     "case": ("`public_id` of the reconciliation case", "01930f5e-bb10-7e3b-9c44-2f5e2d7a6b44"),
 }
 
@@ -141,11 +142,11 @@ def matches(header: str, tag: str, *, weak: bool = True) -> bool:
     return False
 
 
-def json_body(request: Any) -> dict[str, Any]:
-    """The request's body, an object of at most 1 MiB; nothing at all is an empty one. Raises InvalidValue."""
-    raw = request._request.read(LARGEST_JSON + 1)
-    if len(raw) > LARGEST_JSON:
-        raise InvalidValue("The body is longer than 1 MiB.")
+def json_body(request: Any, *, most: int = LARGEST_JSON) -> dict[str, Any]:
+    """The request's body, an object of at most `most` bytes; nothing at all is an empty one. Raises InvalidValue."""
+    raw = request._request.read(most + 1)
+    if len(raw) > most:
+        raise InvalidValue(f"The body is longer than {most >> 20} MiB.")
     if not raw.strip():
         return {}
     try:

@@ -25,10 +25,12 @@ from radiology.models.patient_history import (
     PatientVersion,
 )
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
+from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
 from radiology.models.site import ResentDeleted, Site, TimeZone
 from radiology.models.user import Role, SavedFilter, Theme, User
 
 __all__ = [
+    "SIGNED",
     "AccessionCounter",
     "Answer",
     "ApiClient",
@@ -61,6 +63,11 @@ __all__ = [
     "ProcedureCode",
     "ProcedureProtocol",
     "ProcedureStatus",
+    "Report",
+    "ReportOrigin",
+    "ReportSection",
+    "ReportStatus",
+    "ReportVersion",
     "RequestedProcedure",
     "ResentDeleted",
     "Role",

@@ -26,6 +26,7 @@ class Scope(models.TextChoices):
     ORDERS_WRITE = "orders.write", _("Place, change and cancel orders")
     SCHEDULE_WRITE = "schedule.write", _("Schedule examinations")
     STEPS_WRITE = "steps.write", _("Report arrival, start and end of examinations")
+    REPORTS_WRITE = "reports.write", _("Attach reports that were written elsewhere")
     WEBHOOKS_WRITE = "webhooks.write", _("Be told of events")
 
 

@@ -34,6 +34,8 @@ RIGHTS = {
     "inbox.decide": "pacs.change_heldobject",
     "patients.write": "radiology.change_patient",
     "orders.write": "radiology.change_order",
+    "reports.write": "radiology.change_report",
+    "reports.sign": "radiology.sign_report",
     "catalogue.write": "radiology.change_procedure",
     "schedule.write": "worklist.add_scheduledprocedurestep",
     "schedule.anyway": "worklist.schedule_anyway",

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from radiology.errors import Conflict, InvalidValue, NotFound, TooManyRequests
+from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound, TooManyRequests
 from radiology.models import ApiClient, ApiToken, Scope, Site, User
 
 log = structlog.get_logger(__name__)
@@ -107,11 +107,7 @@ def user_of_password(*, request: HttpRequest, name: str, password: str) -> User 
     address = request.META.get("REMOTE_ADDR", "")
     if _is_blocked(address, name):
         log.warning("password not looked at", address=address)
-        raise TooManyRequests(
-            _("Too many wrong passwords: no password is looked at for up to %(minutes)d minutes.")
-            % {"minutes": WRONG_PASSWORDS_WITHIN // 60},
-            retry_after=WRONG_PASSWORDS_WITHIN,
-        )
+        raise TooManyRequests(_too_many(), retry_after=WRONG_PASSWORDS_WITHIN)
     found = None if "\x00" in name else authenticate(request, username=name, password=password)
     if not isinstance(found, User):
         _count_wrong(address, name)
@@ -125,6 +121,26 @@ def user_of_password(*, request: HttpRequest, name: str, password: str) -> User 
             _remembered.clear()
         _remembered[mark] = (time.monotonic() + PASSWORD_REMEMBERED, found.pk, found.password)
     return found
+
+
+def require_password(*, user: User, password: str, address: str | None) -> None:
+    """Make sure that it is still the user who sits there, before what only they may do.
+
+    Raises NotAllowed for a wrong password, TooManyRequests after too many.
+    """
+    name, where = user.get_username(), address or ""
+    if _is_blocked(where, name):
+        raise TooManyRequests(_too_many(), retry_after=WRONG_PASSWORDS_WITHIN)
+    if not user.check_password(password):
+        _count_wrong(where, name)
+        log.warning("password refused", address=where, user=user.pk)
+        raise NotAllowed(_("The password is wrong."), field="password")
+
+
+def _too_many() -> str:
+    return _("Too many wrong passwords: no password is looked at for up to %(minutes)d minutes.") % {
+        "minutes": WRONG_PASSWORDS_WITHIN // 60
+    }
 
 
 def _attempts(address: str, name: str) -> dict[str, int]:

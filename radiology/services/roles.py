@@ -32,7 +32,14 @@ _MERGE = "radiology.merge_patient"
 _DIAGNOSE = "worklist.view_worklistquery"
 _RECONCILE = "worklist.view_reconciliationcase worklist.view_reconciliationdecision"
 _SHARE = "pacs.share_study"
+_REPORT = (
+    "radiology.view_report radiology.add_report radiology.change_report radiology.sign_report"
+    " radiology.view_reportversion"
+)
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
+
+# Reports are signed by those who read images, whatever else somebody may do.
+_BY_NAME_ONLY = {"radiology.sign_report", "radiology.add_report", "radiology.change_report"}
 
 # Rights by role, as `app.codename` or `app.*` for all rights on an app's models.
 FIRST_RIGHTS: dict[Role, str] = {
@@ -40,7 +47,7 @@ FIRST_RIGHTS: dict[Role, str] = {
         f"{_LOOK} {_IMAGES} {_CORRECT} {_REGISTER} pacs.view_requestattributes {_INBOX} {_IMPORT}"
         f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE} {_SHARE}"
     ),
-    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE}",
+    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT}",
     Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (
@@ -87,4 +94,6 @@ def after_migrate(sender: AppConfig, **_: Any) -> None:
 def _matching(patterns: str, known: dict[str, int]) -> list[str]:
     exact = set(patterns.split())
     apps = {pattern.removesuffix(".*") for pattern in exact if pattern.endswith(".*")}
-    return [right for right in known if right in exact or right.partition(".")[0] in apps]
+    return [
+        right for right in known if right in exact or (right.partition(".")[0] in apps and right not in _BY_NAME_ONLY)
+    ]

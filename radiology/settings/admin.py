@@ -89,6 +89,11 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Counters of patient numbers"), "pin", "radiology.PatientNumberCounter"),
             ),
             _group(
+                _("Reports"),
+                _entry(_("Reports"), "description", "radiology.Report"),
+                _entry(_("Versions of reports"), "history", "radiology.ReportVersion"),
+            ),
+            _group(
                 _("Orders"),
                 _entry(_("Orders"), "assignment", "radiology.Order"),
                 _entry(_("Requested procedures"), "checklist", "radiology.RequestedProcedure"),

@@ -11,7 +11,8 @@ a session that change something carry `X-CSRFToken`. A token sees the patients a
 scopes: `studies.read` to search and fetch, `studies.write` to store and correct, `studies.delete` to delete and
 restore, `studies.share` to hand out tokens and links that open studies without signing in, `patients.write` and
 `patients.merge` to register, change and merge patients, `orders.write` to place and change orders, `schedule.write` to
-schedule examinations, `steps.write` to report their arrival, start and end, `webhooks.write` to be told of events.
+schedule examinations, `steps.write` to report their arrival, start and end, `reports.write` to attach
+reports that were written elsewhere, `webhooks.write` to be told of events.
 
 **Names.** `GET /studies` has the names that hospital systems were promised; everywhere else attributes are DICOM
 keywords in snake_case. Addresses end without a slash. Identifiers are text: `001234` is not `1234`.
@@ -43,6 +44,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "Studies", "description": "Find studies, and look at one."},
         {"name": "Patients", "description": "Patients who have studies here."},
         {"name": "Orders", "description": "What can be ordered, and orders: find, place, change, call off."},
+        {"name": "Reports", "description": "What was reported: find, read, write, sign, attach."},
         {"name": "Series and instances", "description": "What a study consists of."},
         {"name": "Uploads", "description": "Objects come in."},
         {"name": "Downloads", "description": "Many objects at once."},

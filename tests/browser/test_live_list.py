@@ -185,7 +185,8 @@ def test_news_of_the_former_search_that_come_late_change_nothing(signed_in: Page
     signed_in.goto("/transfers")
     kept: list[Route] = []
     signed_in.route(re.compile("/transfers$"), lambda route: kept.append(route))
-    wait_until(lambda: signed_in.wait_for_timeout(50) or kept, what="a look for news on its way")
+    with signed_in.expect_request(re.compile("/transfers$")):
+        pass
     signed_in.locator("label[for=state-failed]").click()
     part = signed_in.locator("#transfers")
     expect(part).to_have_attribute("hx-get", re.compile("failed"))

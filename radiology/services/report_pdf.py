@@ -1,0 +1,53 @@
+"""A report as a PDF: the letter of the hospital, or what came from where it was written."""
+
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.utils.text import get_valid_filename
+from django.utils.translation import gettext as _
+
+from radiology.errors import NotFound, NotInstalled
+from radiology.models import Report, ReportVersion
+
+
+def pdf_of(*, report: Report, version: ReportVersion | None = None) -> bytes:
+    """The PDF of the version that holds, or of another one.
+
+    Tagged (PDF/UA), with nothing in it that is fetched from elsewhere. Raises NotFound when nothing is published,
+    NotInstalled on a server without Pango.
+    """
+    version = version or report.versions.first()
+    if version is None:
+        raise NotFound(_("Nothing of this report is published yet."), field="report")
+    return version.written_pdf or _render(report, version)
+
+
+def file_name(report: Report) -> str:
+    """A name that says which examination it is, and not whose."""
+    order = report.requested_procedure_ref.order_ref
+    return f"{get_valid_filename(order.accession_number or str(report.public_id)) or 'report'}.pdf"
+
+
+def _render(report: Report, version: ReportVersion) -> bytes:
+    procedure = report.requested_procedure_ref
+    context = {
+        "report": report,
+        "version": version,
+        "procedure": procedure,
+        "order": procedure.order_ref,
+        "patient": procedure.order_ref.patient_ref,
+        "site": report.site,
+    }
+    html = render_to_string("radiology/report_letter.html", context)
+    try:
+        from weasyprint import HTML  # its import looks for Pango, which a server may lack
+    except OSError as error:
+        raise NotInstalled(
+            _("This server cannot make PDFs: install the Debian packages libpango-1.0-0 and libpangoft2-1.0-0.")
+        ) from error
+    made = HTML(string=html, url_fetcher=_nothing_from_elsewhere).write_pdf(pdf_variant="pdf/ua-1")
+    return bytes(made)
+
+
+def _nothing_from_elsewhere(url: str, *_: Any, **__: Any) -> Any:
+    raise ValueError("A letter holds all that it shows.")

@@ -1,0 +1,159 @@
+"""Reports that are written here: drafted, signed, changed after signing by a new version, withdrawn.
+
+A version that was published is never overwritten. Whatever is to the right of us hears of it in the same transaction
+(radiology/signals.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from radiology.errors import Conflict, InvalidValue
+from radiology.models import (
+    AuditAction,
+    Report,
+    ReportOrigin,
+    ReportStatus,
+    ReportVersion,
+    RequestedProcedure,
+    User,
+)
+from radiology.services.report_versions import (
+    Content,
+    claim_report,
+    claim_report_of,
+    name_of,
+    newest_version,
+    publish,
+    record,
+    require_reason,
+    require_right,
+    require_version,
+    save,
+    text_of,
+    texts_of,
+)
+
+MOST_ADDENDA = 50
+
+
+@transaction.atomic
+def write_draft(
+    *,
+    procedure: RequestedProcedure,
+    sections: Mapping[str, Any],
+    version: int | None = None,
+    who: Any = None,
+    address: str | None = None,
+) -> Report:
+    """Keep what is being written of a procedure, as the report's draft; of one that is signed, as its next version.
+
+    Without `version` the report must be a new one, or its draft the caller's own. Raises NotAllowed, InvalidValue,
+    PreconditionFailed when the report is no longer at `version`, Conflict for a procedure that nobody is to report
+    (cancelled, entered in error) or a draft of somebody else's that the caller has not read.
+    """
+    require_right(who, "reports.write")
+    texts = texts_of(sections)
+    report = claim_report_of(procedure)
+    if report is None:
+        report = Report(site_id=procedure.order_ref.site_id, requested_procedure_ref=procedure)
+    else:
+        require_version(report, version)
+        if report.origin != ReportOrigin.HERE:
+            raise Conflict(_("This report was written elsewhere: it is changed there."), field="report", report=report)
+        if version is None and not (isinstance(who, User) and report.draft_by_id == who.pk):
+            raise Conflict(
+                _("Somebody else is writing this report: read the draft first."), field="report", report=report
+            )
+    report.draft, report.draft_by = texts, who if isinstance(who, User) else None
+    save(report, is_new=report.pk is None, who=who, address=address, detail={"draft": True})
+    return report
+
+
+@transaction.atomic
+def discard_draft(*, report: Report, version: int, who: Any = None, address: str | None = None) -> Report | None:
+    """Throw away what is being written; of a report that never was published nothing is left (None)."""
+    require_right(who, "reports.write")
+    report = claim_report(report, version)
+    if report.number == 0:
+        record(report, who, address, AuditAction.DELETE, {"draft": False})
+        report.delete()
+        return None
+    report.draft = report.draft_by = None
+    save(report, who=who, address=address, detail={"draft": False})
+    return report
+
+
+@transaction.atomic
+def sign_report(
+    *,
+    report: Report,
+    version: int,
+    status: ReportStatus = ReportStatus.FINAL,
+    reason: str = "",
+    who: User,
+    address: str | None = None,
+) -> ReportVersion:
+    """Publish the draft, as preliminary or final; what was signed before becomes amended, and then says why.
+
+    Raises NotAllowed, InvalidValue for an empty report or a missing reason, PreconditionFailed, Conflict when there
+    is nothing to sign.
+    """
+    require_right(who, "reports.sign")
+    report = claim_report(report, version)
+    if status not in {ReportStatus.PRELIMINARY, ReportStatus.FINAL}:
+        raise InvalidValue(_("A report is signed as preliminary or as final."), field="status")
+    before = newest_version(report)
+    if report.draft is None and not (before and before.status == ReportStatus.PRELIMINARY):
+        raise Conflict(_("There is nothing to sign: write the report first."), field="report", report=report)
+    sections = report.draft if report.draft is not None else before.sections if before else {}
+    if not any(sections.values()):
+        raise InvalidValue(_("The report says nothing yet."), field="sections")
+    said = ""
+    if report.is_signed:
+        status, said = ReportStatus.AMENDED, require_reason(reason)
+    content = Content(sections, addenda=before.addenda if before else [])
+    return publish(report, status, content, who=who, reason=said, address=address)
+
+
+@transaction.atomic
+def add_addendum(*, report: Report, version: int, text: str, who: User, address: str | None = None) -> ReportVersion:
+    """Add a text to a report that is signed; what was signed stands as it was. Raises as `sign_report` does."""
+    require_right(who, "reports.sign")
+    report = claim_report(report, version)
+    if not report.is_signed or report.origin != ReportOrigin.HERE:
+        raise Conflict(_("An addendum belongs to a signed report: sign this one first."), field="report", report=report)
+    said = text_of(text, "text")
+    if not said:
+        raise InvalidValue(_("The addendum says nothing yet."), field="text")
+    newest = newest_version(report)
+    assert newest is not None
+    if len(newest.addenda) >= MOST_ADDENDA:
+        raise Conflict(_("A report may have %(most)d addenda.") % {"most": MOST_ADDENDA}, field="text")
+    addendum = {"text": said, "by": name_of(who), "at": timezone.now().isoformat()}
+    content = Content(newest.sections, addenda=[*newest.addenda, addendum])
+    return publish(report, ReportStatus.APPENDED, content, who=who, address=address, keeps_draft=True)
+
+
+@transaction.atomic
+def withdraw_report(
+    *, report: Report, version: int | None, reason: str, who: Any = None, address: str | None = None
+) -> ReportVersion:
+    """Say that a published report should never have been: the wrong patient, above all. It cannot be taken back.
+
+    Another report of the same procedure can be written then. Again changes nothing. Raises as `sign_report` does.
+    """
+    report = claim_report(report, version)
+    require_right(who, "reports.sign" if report.origin == ReportOrigin.HERE else "reports.write")
+    newest = newest_version(report)
+    if newest is None:
+        raise Conflict(_("A draft is not withdrawn: discard it."), field="report", report=report)
+    if report.status == ReportStatus.ENTERED_IN_ERROR:
+        return newest
+    content = Content(newest.sections, newest.written_pdf, newest.addenda)
+    return publish(
+        report, ReportStatus.ENTERED_IN_ERROR, content, who=who, reason=require_reason(reason), address=address
+    )
