@@ -7,8 +7,8 @@ from django.dispatch import receiver
 
 from integrations.hl7.outgoing import telling
 from integrations.models import Hl7Peer
-from radiology.models import ApiToken, Order, Patient, User
-from radiology.signals import order_changed, order_placed, patient_merged, patient_saved
+from radiology.models import ApiToken, Order, Patient, Report, ReportVersion, User
+from radiology.signals import order_changed, order_placed, patient_merged, patient_saved, report_published
 from worklist.models import ScheduledProcedureStep
 from worklist.signals import step_scheduled
 
@@ -41,3 +41,8 @@ def tell_of_patient(
 @receiver(patient_merged)
 def tell_of_merge(survivor: Patient, merged: Patient, who: Any = None, **_: Any) -> None:
     telling.tell_merge(survivor=survivor, merged=merged, who=who)
+
+
+@receiver(report_published)
+def tell_of_report(report: Report, version: ReportVersion, who: Any = None, **_: Any) -> None:
+    telling.tell_report(report=report, version=version, who=who)

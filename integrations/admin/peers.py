@@ -99,6 +99,7 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
                     "sends_orders",
                     "sends_order_status",
                     "sends_patients",
+                    "sends_reports",
                     "sends_echoes",
                 )
             },
@@ -111,6 +112,8 @@ class Hl7PeerAdmin(NeverDeleted, SmallTable):
                     "order_message",
                     "filler_order",
                     "patient_events",
+                    ("report_text", "report_pdf"),
+                    "link_base",
                     "expected_answer",
                     ("sent_application", "sent_facility"),
                     ("receiving_application", "receiving_facility"),

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext as _
 
-from integrations.hl7 import adt, appointments, orders, queries
+from integrations.hl7 import adt, appointments, orders, queries, results
 from integrations.hl7.acknowledgment import ORDER_RESPONSES, Fault
 from integrations.hl7.adt import Handler
 from integrations.hl7.message import Message
@@ -18,6 +18,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("ORM", "O01"): orders.process,
     ("OMG", "O19"): orders.process,
     ("OMI", "O23"): orders.process,
+    ("ORU", "R01"): results.process,
 }
 
 

@@ -1,6 +1,14 @@
 from integrations.models.alarm import AlarmKind, Hl7Alarm
 from integrations.models.character_set import CharacterSet
-from integrations.models.destination import ExpectedAnswer, FillerOrder, OrderMessage, PatientEvents, SentVersion
+from integrations.models.destination import (
+    ExpectedAnswer,
+    FillerOrder,
+    OrderMessage,
+    PatientEvents,
+    ReportEvents,
+    ReportText,
+    SentVersion,
+)
 from integrations.models.mapping import Hl7FieldMapping
 from integrations.models.message import FAULTY, QUEUED, UNDONE, AcknowledgmentCode, Direction, Hl7Message, MessageState
 from integrations.models.order_state import Hl7OrderState
@@ -41,6 +49,8 @@ __all__ = [
     "OrthancUnsettled",
     "PatientEvents",
     "ReplyType",
+    "ReportEvents",
+    "ReportText",
     "SentVersion",
     "UnknownPatient",
     "UnknownProcedure",

@@ -1,5 +1,7 @@
 """Where a peer receives HL7 v2 messages, which ones, and how it wants them written."""
 
+import re
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -39,6 +41,21 @@ class PatientEvents(models.TextChoices):
 
     PERSON = "A28 A31", _("A28 and A31, of persons")
     VISIT = "A04 A08", _("A04 and A08, of visits")
+
+
+class ReportEvents(models.TextChoices):
+    """Which versions of reports are sent."""
+
+    NONE = "", _("None")
+    SIGNED = "signed", _("Those that are signed, and what becomes of them")
+    ALL = "all", _("Preliminary ones too")
+
+
+class ReportText(models.TextChoices):
+    """OBX-2 of a section."""
+
+    FORMATTED = "FT", _("FT: a section in one OBX, lines by \\.br\\")
+    LINES = "TX", _("TX: an OBX for each line")
 
 
 class ExpectedAnswer(models.TextChoices):
@@ -81,6 +98,9 @@ class Hl7Destination(models.Model):
     sends_patients = models.BooleanField(
         _("patients"), default=False, help_text=_("Registered, changed, merged, and given another number here.")
     )
+    sends_reports = models.CharField(
+        _("reports"), max_length=6, choices=ReportEvents, blank=True, default=ReportEvents.NONE, help_text=_("ORU^R01.")
+    )
     sends_echoes = models.BooleanField(
         _("also what it said itself"),
         default=False,
@@ -97,6 +117,20 @@ class Hl7Destination(models.Model):
     )
     patient_events = models.CharField(
         _("messages about patients"), max_length=7, choices=PatientEvents, default=PatientEvents.PERSON
+    )
+    report_text = models.CharField(_("text of reports"), max_length=2, choices=ReportText, default=ReportText.FORMATTED)
+    report_pdf = models.BooleanField(
+        _("reports as PDF too"), default=True, help_text=_("In base64, in an OBX of type ED.")
+    )
+    link_base = models.CharField(
+        _("this server's address"),
+        max_length=200,
+        blank=True,
+        default="",
+        help_text=_(
+            "With which the link to the images begins, as that system's people reach us: https://pacs.hospital.com. "
+            "Empty: no link is sent."
+        ),
     )
     sent_application = KeyField(
         _("our application"), max_length=227, help_text=_("What we write in MSH-3. Empty: SINAR.")
@@ -137,5 +171,9 @@ class Hl7Destination(models.Model):
             raise ValidationError({"order_message": ValidationError(told, params={"version": self.sent_version})})
         if any(each.isspace() or not each.isprintable() for each in self.destination_host or ""):
             raise ValidationError({"destination_host": _("A host has no spaces.")})
-        if not self.receives and (self.sends_orders or self.sends_order_status or self.sends_patients):
+        self.link_base = (self.link_base or "").rstrip("/")
+        if self.link_base and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.link_base):
+            raise ValidationError({"link_base": _("An address begins with https://.")})
+        wants = (self.sends_orders, self.sends_order_status, self.sends_patients, self.sends_reports)
+        if not self.receives and any(wants):
             raise ValidationError({"destination_host": _("Say where the messages go.")})

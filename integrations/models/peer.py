@@ -15,7 +15,14 @@ from radiology.models.site import DEFAULT_SITE
 from radiology.models.text import KeyField
 
 # What a hospital's messages may do here, in the words of `Scope`.
-SCOPES = {Scope.STUDIES_READ, Scope.PATIENTS_WRITE, Scope.PATIENTS_MERGE, Scope.ORDERS_WRITE, Scope.SCHEDULE_WRITE}
+SCOPES = {
+    Scope.STUDIES_READ,
+    Scope.PATIENTS_WRITE,
+    Scope.PATIENTS_MERGE,
+    Scope.ORDERS_WRITE,
+    Scope.SCHEDULE_WRITE,
+    Scope.REPORTS_WRITE,
+}
 
 
 class UnknownPatient(models.TextChoices):

@@ -29,6 +29,8 @@ class WebhookEvent(models.TextChoices):
     ORDER_STATUS = "order.status", _("An order, a procedure or an examination moved to another state")
     STUDY_RECEIVED = "study.received", _("The first images of a study arrived")
     STUDY_COMPLETE = "study.complete", _("A study is complete")
+    REPORT_FINAL = "report.final", _("A report was signed, amended or added to")
+    REPORT_WITHDRAWN = "report.withdrawn", _("A report was withdrawn: it was entered in error")
 
 
 # What a client must be allowed to read to be told of it: one of these scopes.
@@ -37,6 +39,8 @@ SCOPES_OF = {
     WebhookEvent.ORDER_STATUS: ("studies.read", "orders.write"),
     WebhookEvent.STUDY_RECEIVED: ("studies.read",),
     WebhookEvent.STUDY_COMPLETE: ("studies.read",),
+    WebhookEvent.REPORT_FINAL: ("studies.read", "reports.write"),
+    WebhookEvent.REPORT_WITHDRAWN: ("studies.read", "reports.write"),
 }
 
 

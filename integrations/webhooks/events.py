@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from integrations.models import Webhook, WebhookDelivery
 from pacs.models import Study
-from radiology.models import Job, Order
+from radiology.models import Job, Order, Report
 from radiology.services import jobs
 from worklist.models import ScheduledProcedureStep
 
@@ -110,6 +110,31 @@ def of_order(order: Order) -> Happening:
             ],
         },
         {"order": reverse("api-order", args=[order.public_id])},
+    )
+
+
+def of_report(report: Report) -> Happening:
+    """A report: which examination it is about and what became of it, not what it says."""
+    procedure = report.requested_procedure_ref
+    order, uid = procedure.order_ref, procedure.study_instance_uid
+    return Happening(
+        report.site_id,
+        str(report.public_id),
+        {
+            "report": str(report.public_id),
+            "status": report.status,
+            "number": report.number,
+            "order": str(order.public_id),
+            "accession_number": order.accession_number,
+            "placer_order_number": order.placer_order_number,
+            "requested_procedure_id": procedure.requested_procedure_id,
+            "study_instance_uid": uid,
+        },
+        {
+            "report": reverse("api-report", args=[report.public_id]),
+            "pdf": reverse("api-report-pdf", args=[report.public_id]),
+            "viewer": f"/viewer?StudyInstanceUIDs={uid}",
+        },
     )
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from django.dispatch import receiver
 
 from integrations.models import WebhookEvent
-from integrations.webhooks.events import of_order, of_studies, of_study, tell
+from integrations.webhooks.events import of_order, of_report, of_studies, of_study, tell
 from pacs.models import Study
 from pacs.signals import studies_stored
-from radiology.models import Order
-from radiology.signals import order_changed, order_placed
+from radiology.models import Order, Report, ReportStatus
+from radiology.signals import order_changed, order_placed, report_published
 from worklist.models import ScheduledProcedureStep, StepStatus
 from worklist.signals import step_moved, study_completed
 
@@ -47,3 +47,12 @@ def tell_of_new_studies(new: Sequence[int] = (), **_: Any) -> None:
 @receiver(study_completed)
 def tell_of_complete_study(study: Study, **_: Any) -> None:
     tell(event=WebhookEvent.STUDY_COMPLETE, site_id=study.site_id, about=lambda: [of_study(study)])
+
+
+@receiver(report_published)
+def tell_of_report(report: Report, **_: Any) -> None:
+    """A preliminary one may yet change: nobody is told."""
+    if report.is_signed:
+        tell(event=WebhookEvent.REPORT_FINAL, site_id=report.site_id, about=lambda: [of_report(report)])
+    elif report.status == ReportStatus.ENTERED_IN_ERROR:
+        tell(event=WebhookEvent.REPORT_WITHDRAWN, site_id=report.site_id, about=lambda: [of_report(report)])

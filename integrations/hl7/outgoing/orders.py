@@ -49,7 +49,7 @@ def order_status(peer: Hl7Peer, order: Order, groups: Sequence[Group]) -> Writte
 
 def _message(writer: Writer, order: Order, groups: Iterable[Group], *, control: str, is_new: bool) -> Written:
     shape = OrderMessage(writer.peer.order_message)
-    segments = [values.pid(writer, order.patient_ref), _visit(writer, order)]
+    segments = [values.pid(writer, order.patient_ref), visit(writer, order)]
     for number, group in enumerate(groups, 1):
         segments.append(_common(writer, order, group, control, is_new))
         if shape != OrderMessage.ORM and writer.is_since(SentVersion.V2_5):
@@ -67,7 +67,8 @@ def _message(writer: Writer, order: Order, groups: Iterable[Group], *, control: 
     return writer.message(code, event, STRUCTURES[shape], segments)
 
 
-def _visit(writer: Writer, order: Order) -> str:
+def visit(writer: Writer, order: Order) -> str:
+    """PV1."""
     return writer.segment(
         "PV1",
         {
@@ -88,7 +89,7 @@ def _common(writer: Writer, order: Order, group: Group, control: str, is_new: bo
         {
             1: control,
             2: "" if is_new else placer,
-            3: _own(values.filler_number(order)),
+            3: own(values.filler_number(order)),
             4: placer if is_new else "",
             5: group.status,
             7: _quantity(writer, order, group),
@@ -112,13 +113,7 @@ def _timing(writer: Writer, order: Order, group: Group) -> str:
 def _request(writer: Writer, order: Order, group: Group, number: int, is_new: bool) -> str:
     procedure, step = group.procedure, group.step
     protocols = _protocols(step)
-    scheme = procedure.procedure_coding_scheme
-    code: Composite = (
-        procedure.procedure_code_value,
-        # Of images that nobody ordered nobody may have said more.
-        procedure.requested_procedure_description or procedure.procedure_code_value or procedure.modality or UNKNOWN,
-        "" if not procedure.procedure_code_value else values.LOCAL_CODES if scheme == values.OUR_CODES else scheme,
-    )
+    code = code_of(procedure)
     side = procedure.laterality if writer.is_since(SentVersion.V2_4) else ""
     reason = order.reason_for_the_requested_procedure
     return writer.segment(
@@ -126,7 +121,7 @@ def _request(writer: Writer, order: Order, group: Group, number: int, is_new: bo
         {
             1: str(number),
             2: "" if is_new else order.placer_order_number,
-            3: _own(values.filler_number(order)),
+            3: own(values.filler_number(order)),
             # OBR-4.4 to 6 are the first protocol of the step.
             4: (*code, *(protocols[0] if protocols else ())),
             12: ("", order.patient_state) if order.patient_state else "",
@@ -159,10 +154,10 @@ def _imaging(writer: Writer, order: Order, group: Group) -> str:
     return writer.segment(
         "IPC",
         {
-            1: _own(order.accession_number or values.filler_number(order)),
-            2: _own(procedure.requested_procedure_id or str(procedure.pk)),
-            3: _own(procedure.study_instance_uid),
-            4: _own(step.scheduled_procedure_step_id if step else str(procedure.pk)),
+            1: own(order.accession_number or values.filler_number(order)),
+            2: own(procedure.requested_procedure_id or str(procedure.pk)),
+            3: own(procedure.study_instance_uid),
+            4: own(step.scheduled_procedure_step_id if step else str(procedure.pk)),
             5: (procedure.modality,),
             6: _protocols(step) or "",
             7: (step.scheduled_station_name,) if step else "",
@@ -171,6 +166,17 @@ def _imaging(writer: Writer, order: Order, group: Group) -> str:
     )
 
 
-def _own(number: str) -> Composite:
+def code_of(procedure: RequestedProcedure) -> tuple[str, str, str]:
+    """CE of what was requested."""
+    code, scheme = procedure.procedure_code_value, procedure.procedure_coding_scheme
+    return (
+        code,
+        # Of images that nobody ordered nobody may have said more.
+        procedure.requested_procedure_description or code or procedure.modality or UNKNOWN,
+        "" if not code else values.LOCAL_CODES if scheme == values.OUR_CODES else scheme,
+    )
+
+
+def own(number: str) -> Composite:
     """EI of ours."""
     return (number, values.NAMESPACE)

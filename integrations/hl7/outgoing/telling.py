@@ -4,13 +4,29 @@ that moment, and sent later (queue)."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from django.db.models import Prefetch, Q, QuerySet
 
-from integrations.hl7.outgoing import orders, patients, queue
+from integrations.hl7.outgoing import orders, patients, queue, reports
 from integrations.hl7.outgoing.orders import Group
-from integrations.models import Hl7OrderState, Hl7Peer
-from radiology.models import Order, OrderOrigin, OrderStatus, Patient, ProcedureStatus, RequestedProcedure
+from integrations.models import Hl7OrderState, Hl7Peer, ReportEvents
+from radiology.errors import NotInstalled
+from radiology.models import (
+    SIGNED,
+    Order,
+    OrderOrigin,
+    OrderStatus,
+    Patient,
+    ProcedureStatus,
+    Report,
+    ReportStatus,
+    ReportVersion,
+    RequestedProcedure,
+)
+from radiology.services import report_pdf
 from worklist.models import ScheduledProcedureStep, StepStatus
+
+log = structlog.get_logger(__name__)
 
 # ORC-5 (HL7 table 0038).
 SCHEDULED, BEGUN, COMPLETED, CANCELLED, DISCONTINUED, ON_HOLD = "SC", "IP", "CM", "CA", "DC", "HD"
@@ -56,6 +72,24 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
             queue.put(peer, patients.registered(peer, patient), patient=patient)
         elif changes.keys() & (patients.SAID - set(patients.NUMBER)):
             queue.put(peer, patients.changed(peer, patient, changes), patient=patient)
+
+
+def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
+    """A version of a report was published. One that was withdrawn is told to who was told of it before."""
+    wanted = [ReportEvents.ALL, ReportEvents.SIGNED]
+    earlier = set(report.versions.filter(number__lt=version.number).values_list("status", flat=True))
+    concerned = earlier if version.status == ReportStatus.ENTERED_IN_ERROR else {version.status}
+    if not concerned & set(SIGNED):
+        wanted = [ReportEvents.ALL] if ReportStatus.PRELIMINARY in concerned else []
+    peers = [peer for peer in _peers(report.site_id).filter(sends_reports__in=wanted) if not _is_own(peer, who)]
+    order = report.requested_procedure_ref.order_ref
+    if not peers or not _has_number(order.patient_ref):
+        return
+    pdf = _pdf(report, version) if any(peer.report_pdf for peer in peers) else None
+    content = reports.content_of(report, version)
+    for peer in peers:
+        written = reports.result(peer, content, pdf if peer.report_pdf else None)
+        queue.put(peer, written, patient=order.patient_ref, order=order)
 
 
 def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
@@ -153,6 +187,15 @@ def _group(order: Order, procedure: RequestedProcedure) -> Group:
 
 def _peers(site_id: int | None) -> Any:
     return Hl7Peer.objects.receiving().filter(site=site_id).select_related("site").order_by("pk")
+
+
+def _pdf(report: Report, version: ReportVersion) -> bytes | None:
+    """The letter; on a server that cannot make one the text goes alone."""
+    try:
+        return report_pdf.pdf_of(report=report, version=version)
+    except NotInstalled as error:
+        log.warning("report sent without its PDF", report=str(report.public_id), why=error.message)
+        return None
 
 
 def _is_own(peer: Hl7Peer, who: Any) -> bool:
