@@ -15,7 +15,7 @@ from integrations.hl7.outcome import Outcome
 from integrations.hl7.outgoing.reports import ADDENDUM, SECTIONS
 from integrations.hl7.outgoing.values import filler_number
 from integrations.models import Hl7Peer
-from radiology.dicom import clean
+from radiology.dicom import clean, is_uid
 from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import Order, Patient, ReportOrigin, ReportSection, ReportStatus, RequestedProcedure
 from radiology.services.attached_reports import attach_report
@@ -179,9 +179,11 @@ def _order_of(group: _Group, peer: Hl7Peer, patient: Patient) -> Order:
         accession_number=clean(obr.text(18)),
         values={},
     )
+    number = content.placer_order_number or content.accession_number or content.filler_order_number
+    if not number:
+        raise InvalidValue(_("The report names no order: OBR-2, OBR-3 and OBR-18 are empty."), field="OBR-3")
     found = orders.find(content, peer, patient, field="OBR-3")
     if found is None:
-        number = content.placer_order_number or content.accession_number or content.filler_order_number
         raise NotFound(_("There is no order with the number %(number)s.") % {"number": number}, field="OBR-3")
     return found[0]
 
@@ -214,9 +216,9 @@ def _read(group: _Group) -> _Read:
                 read.left_out += 1
                 continue
             read.pdf = _pdf(obx.value(5))
-        elif obx.text(3) == "113014" or obx.text(3, 2).casefold() in {"study instance uid", "dicom study"}:
-            if kind == "ST" or kind == "UI":
-                read.study_instance_uid = read.study_instance_uid or obx.text(5)
+        elif kind in {"ST", "UI"} and is_uid(obx.text(5)):
+            if "study" in obx.text(3, 2).casefold():
+                read.study_instance_uid = obx.text(5)
         elif kind in TEXTS:
             _put(read, obx, [each.text() for each in obx.repetitions(5)] or [""])
         elif kind in {"CE", "CWE", "NM", "SN", "DT", "TM", "TS", "DTM"}:
@@ -262,9 +264,12 @@ def _pdf(value: Repetition) -> bytes:
     if value.text(4).casefold() != "base64":
         raise InvalidValue(_("A PDF comes in base64."), field="OBX-5")
     try:
-        return base64.b64decode("".join(value.text(5).split()), validate=True)
+        pdf = base64.b64decode("".join(value.text(5).split()), validate=True)
     except (ValueError, binascii.Error) as error:
         raise InvalidValue(_("The base64 of the PDF is broken."), field="OBX-5") from error
+    if not pdf.startswith(b"%PDF-"):
+        raise InvalidValue(_("The file is no PDF."), field="OBX-5")
+    return pdf
 
 
 def _author(group: _Group) -> str:

@@ -48,8 +48,9 @@ def _group(name: Repetition, first: int) -> str:
 def person_of_subcomponents(value: Repetition) -> str:
     """A PN value of an NDL (OBR-32 to OBR-35), whose first component holds the person in its subcomponents."""
     parts = [_plain(value.text(1, number)) for number in range(1, 8)]
-    _number, family, given, middle, suffix, prefix, _degree = parts
-    return "^".join([family, given, middle, prefix, suffix]).rstrip("^")
+    _number, family, given, middle, suffix, prefix, degree = parts
+    suffixes = " ".join(part for part in (suffix, degree) if part)
+    return "^".join([family, given, middle, prefix, suffixes]).rstrip("^")
 
 
 def _plain(text: str) -> str:

@@ -5,35 +5,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('integrations', '0008_field_mapping'),
+        ("integrations", "0008_field_mapping"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='hl7peer',
-            name='link_base',
-            field=models.CharField(blank=True, default='', help_text="With which the link to the images begins, as that system's people reach us: https://pacs.hospital.com. Empty: no link is sent.", max_length=200, verbose_name="this server's address"),
+            model_name="hl7peer",
+            name="link_base",
+            field=models.CharField(
+                blank=True,
+                default="",
+                help_text="With which the link to the images begins, as that system's people reach us: https://pacs.hospital.com. Empty: no link is sent.",
+                max_length=200,
+                verbose_name="this server's address",
+            ),
         ),
         migrations.AddField(
-            model_name='hl7peer',
-            name='report_pdf',
-            field=models.BooleanField(default=True, help_text='In base64, in an OBX of type ED.', verbose_name='reports as PDF too'),
+            model_name="hl7peer",
+            name="report_pdf",
+            field=models.BooleanField(
+                default=True, help_text="In base64, in an OBX of type ED.", verbose_name="reports as PDF too"
+            ),
         ),
         migrations.AddField(
-            model_name='hl7peer',
-            name='report_text',
-            field=models.CharField(choices=[('FT', 'FT: a section in one OBX, lines by \\.br\\'), ('TX', 'TX: an OBX for each line')], default='FT', max_length=2, verbose_name='text of reports'),
+            model_name="hl7peer",
+            name="report_text",
+            field=models.CharField(
+                choices=[("FT", "FT: a section in one OBX, lines by \\.br\\"), ("TX", "TX: an OBX for each line")],
+                default="FT",
+                max_length=2,
+                verbose_name="text of reports",
+            ),
         ),
         migrations.AddField(
-            model_name='hl7peer',
-            name='sends_reports',
-            field=models.CharField(blank=True, choices=[('', 'None'), ('signed', 'Those that are signed, and what becomes of them'), ('all', 'Preliminary ones too')], default='', help_text='ORU^R01.', max_length=6, verbose_name='reports'),
+            model_name="hl7peer",
+            name="sends_reports",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("", "None"),
+                    ("signed", "Those that are signed, and what becomes of them"),
+                    ("all", "Preliminary ones too"),
+                ],
+                default="",
+                help_text="ORU^R01.",
+                max_length=6,
+                verbose_name="reports",
+            ),
         ),
         migrations.AlterField(
-            model_name='webhook',
-            name='events',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('order.placed', 'An order was placed'), ('order.status', 'An order, a procedure or an examination moved to another state'), ('study.received', 'The first images of a study arrived'), ('study.complete', 'A study is complete'), ('report.final', 'A report was signed, amended or added to'), ('report.withdrawn', 'A report was withdrawn: it was entered in error')], max_length=32), size=None, verbose_name='events'),
+            model_name="webhook",
+            name="events",
+            field=django.contrib.postgres.fields.ArrayField(
+                base_field=models.CharField(
+                    choices=[
+                        ("order.placed", "An order was placed"),
+                        ("order.status", "An order, a procedure or an examination moved to another state"),
+                        ("study.received", "The first images of a study arrived"),
+                        ("study.complete", "A study is complete"),
+                        ("report.final", "A report was signed, amended or added to"),
+                        ("report.withdrawn", "A report was withdrawn: it was entered in error"),
+                    ],
+                    max_length=32,
+                ),
+                size=None,
+                verbose_name="events",
+            ),
         ),
     ]

@@ -62,6 +62,7 @@ def destination(**fields: str) -> dict[str, str]:
         "destination_host": "",
         "destination_port": "2575",
         "sent_version": "2.5.1",
+        "report_text": "FT",
         "sent_character_set": "UNICODE UTF-8",
         "order_message": "ORM^O01",
         "filler_order": "SN",

@@ -171,7 +171,7 @@ REFUSED = [
     ("fhir-converter-adt-a04-v251", "AR", "MSH^1^11"),  # training
     ("linuxforhealth-adt-a01", "CR", "MSH^1^11"),  # asks for enhanced mode
     ("linuxforhealth-merge-without-id", "AR", "MSH^1^10"),
-    ("python-hl7-oru-r01", "AR", "MSH^1^9^1^1"),  # results are not taken in
+    ("python-hl7-oru-r01", "AE", "PID^1^3"),  # results of nobody who is known here
     ("hl7apy-rsp-k22-v27", "AR", "MSH^1^11"),
     ("dcm4che-adt-a47", "AE", "MRG^1^1"),  # the old number is nobody's
     ("dcm4che-omg-o19", "AE", "OBR^1^20"),  # a step ID of 19 characters, of which DICOM allows 16
@@ -185,8 +185,7 @@ REFUSED = [
     ("nextgen-connect-siu-s15", "AE", "SCH^1^1"),
     ("node-hl7-complete-orm-o01", "AR", "MSH^1^11"),  # debugging
     ("hl7parser-adt-a34", "AR", "MSH^1^12"),  # says no version
-    ("dcm4che-oru-r01", "AR", "MSH^1^9^1^1"),
-    ("nhapi-oru-r01", "CR", "MSH^1^9^1^1"),
+    ("dcm4che-oru-r01", "AE", "PID^1^3"),
     ("nhapi-qry-r02", "AR", "MSH^1^9^1^2"),  # asks for results, and writes QRY^R02 as one word
     ("hl7parser-adr-a19-v22", "AR", "MSH^1^9^1^1"),
 ]

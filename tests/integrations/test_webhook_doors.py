@@ -211,7 +211,7 @@ class TestApi:
         ("body", "field"),
         [
             ({"events": []}, "events"),
-            ({"events": ["report.final"]}, "events"),
+            ({"events": ["report.read"]}, "events"),
             ({"events": "study.complete"}, "events"),
             ({"url": "file:///etc/passwd"}, "url"),
             ({"url": 7}, "url"),

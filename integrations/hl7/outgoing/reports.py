@@ -8,12 +8,13 @@ from urllib.parse import quote
 from integrations.hl7.outgoing import values
 from integrations.hl7.outgoing.orders import code_of, own, visit
 from integrations.hl7.outgoing.writing import Composite, Value, Writer, Written
-from integrations.models import Hl7Peer, ReportText
+from integrations.models import Hl7Peer, ReportText, SentVersion
 from pacs.models import Study
 from radiology.dicom import PersonName
 from radiology.models import Order, Report, ReportSection, ReportStatus, ReportVersion, RequestedProcedure
 
-# OBR-25 and OBX-11 (HL7 tables 0123 and 0085).
+# OBR-25 and OBX-11 (HL7 tables 0123 and 0085). The first has no word for what is wrong: it gets that of the second,
+# because a receiver that looks at OBR-25 alone must not take a withdrawn report for one that holds.
 STATUSES: dict[str, str] = {
     ReportStatus.PRELIMINARY: "P",
     ReportStatus.FINAL: "F",
@@ -32,6 +33,8 @@ SECTIONS: dict[str, tuple[str, str]] = {
 ADDENDUM = ("55107-7", "Addendum")
 DOCUMENT = ("18748-4", "Diagnostic imaging study")
 LOINC = "LN"
+# TQ.1, without which 2.3 does not know ORC-7 and OBR-27, which it requires.
+QUANTITY = "1"
 STUDY: Composite = ("113014", "DICOM Study", "DCM")
 
 
@@ -86,6 +89,7 @@ def _common(writer: Writer, order: Order) -> str:
             2: order.placer_order_number,
             3: own(values.filler_number(order)),
             5: "CM",
+            7: "" if writer.is_since(SentVersion.V2_3_1) else QUANTITY,
             12: values.person(order.requesting_physician),
         },
     )
@@ -110,6 +114,7 @@ def _request(writer: Writer, content: ReportContent) -> str:
             22: writer.moment(version.at),
             24: procedure.modality,
             25: content.status,
+            27: "" if writer.is_since(SentVersion.V2_3_1) else QUANTITY,
             31: ("", reason) if reason else "",
             32: _signer(version),
         },
