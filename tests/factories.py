@@ -23,12 +23,17 @@ from radiology.models import (
     PatientIdentifier,
     PatientNameWord,
     Procedure,
+    Report,
+    ReportOrigin,
+    ReportStatus,
     RequestedProcedure,
     Site,
     User,
 )
 from radiology.services.access import issue_token
+from radiology.services.attached_reports import attach_report
 from radiology.services.patients import name_words
+from radiology.services.report_versions import Content
 from worklist.models import (
     CaseReason,
     Device,
@@ -262,6 +267,18 @@ def make_requested_procedure(order: Order | None = None, **fields: Any) -> Reque
         **fields,
     }
     return RequestedProcedure.objects.create(order_ref=order, **values)
+
+
+def make_report(procedure: RequestedProcedure | None = None, **texts: str) -> Report:
+    """A signed report, written elsewhere."""
+    version, _is_new = attach_report(
+        procedure=procedure or make_requested_procedure(),
+        status=ReportStatus.FINAL,
+        content=Content(texts or {"impression": "Normal."}),
+        author_name="HIDAYAT^RAHMAT",
+        origin=ReportOrigin.REST,
+    )
+    return version.report_ref
 
 
 def make_room(code: str | None = None, *, site: Site | None = None, **fields: Any) -> Room:

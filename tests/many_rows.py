@@ -32,6 +32,9 @@ from radiology.models import (
     Patient,
     PatientIdentifier,
     PatientNameWord,
+    Report,
+    ReportStatus,
+    ReportVersion,
     RequestedProcedure,
     Site,
 )
@@ -66,6 +69,10 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
     procedure = RequestedProcedure.objects.create(
         order_ref=order, requested_procedure_id="RP-0", modality="CT", study_instance_uid="2.25.10"
     )
+    report = Report.objects.create(
+        site=site, requested_procedure_ref=procedure, status=ReportStatus.FINAL, number=1, external_id="R-0"
+    )
+    report_version = ReportVersion.objects.create(report_ref=report, number=1, status=ReportStatus.FINAL)
     study = Study.objects.create(
         site=site,
         patient_ref=patient,
@@ -140,6 +147,8 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
     multiply(order, times=times, patient_ref_id=f"{FIRST} + n", accession_number="'ACC-' || n",
              placer_order_number="'P-' || n", filler_order_number="'F-' || n")  # fmt: skip
     multiply(procedure, times=times, order_ref_id=f"{FIRST} + n", study_instance_uid="'2.25.10.' || n")
+    multiply(report, times=times, requested_procedure_ref_id=f"{FIRST} + n", external_id="'R-' || n")
+    multiply(report_version, times=times, report_ref_id=f"{FIRST} + n")
     multiply(study, times=times, patient_ref_id=f"{FIRST} + n", study_instance_uid="'2.25.10.' || n",
              accession_number="'ACC-' || n", study_date="(20200101 + n)::text")  # fmt: skip
     multiply(series, times=times, study_ref_id=f"{FIRST} + n", series_instance_uid="'2.25.20.' || n")
@@ -164,6 +173,8 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         identifier,
         order,
         procedure,
+        report,
+        report_version,
         study,
         series,
         instance,
@@ -189,6 +200,8 @@ GROWING: tuple[type[Model], ...] = (
     PatientIdentifier,
     Order,
     RequestedProcedure,
+    Report,
+    ReportVersion,
     Study,
     Series,
     Instance,
