@@ -50,6 +50,7 @@ class Department:
         with self.screen.step("Looking at this machine"):
             self.check()
         project.install(self.screen, "requirements.txt")
+        project.bring_in_pango(self.screen)
         project.bring_in_front_end(self.screen, self.data)
         project.compile_translations(self.screen)
         self.prepare_database()

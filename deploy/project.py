@@ -1,5 +1,6 @@
 """Steps that `make run` and `make test` share: what the project needs beside its own files, each skipped when done."""
 
+import ctypes.util
 import hashlib
 import importlib.util
 import json
@@ -105,6 +106,13 @@ def install(screen: Screen, requirements: str) -> None:
     for name in {"requirements.txt", requirements}:
         done[name] = fingerprint(name)
     STAMP.write_text(json.dumps(done))
+
+
+def bring_in_pango(screen: Screen) -> None:
+    """What PDFs need of the system, where we may install it; without it everything else works."""
+    if ctypes.util.find_library("pango-1.0") is None and shutil.which("dpkg-query"):
+        with screen.step("Pango, for reports as PDF"):
+            subprocess.run([ROOT / "deploy" / "debian-packages", "run"], check=False, stdin=subprocess.DEVNULL)
 
 
 def bring_in_front_end(screen: Screen, data: Path) -> None:
