@@ -21,8 +21,10 @@ from pacs.models import Study
 from radiology.models import Order, Patient
 from tests.daemons import ROOT, Daemon, accepts, free_port, wait_until
 from tests.factories import make_device, make_node, make_patient, make_procedure
-from tests.integrations.mllp_client import MllpClient, hand_in, last_message, message, pid
+from tests.integrations.mllp_client import MllpClient, hand_in, last_message, make_peer, message, pid
 from tests.integrations.openemr import OpenEmrOrder, Ordered
+from tests.integrations.outgoing import put, row
+from tests.integrations.receiver import send_all
 from tests.pacs.dicomweb import store
 from tests.pacs.guests import received, signer
 from tests.pacs.objects import ct, part10
@@ -193,6 +195,71 @@ def test_runs_at_once_send_each_file_once(orders: Path, send: Callable[[int], in
     assert folders(orders)["sent"] == [f"00{number}" for number in range(40, 60)]
     numbers = Hl7Message.objects.order_by("pk").values_list("message_control_id", flat=True)
     assert list(numbers) == [f"00{number}" for number in range(40, 60)]  # the oldest first
+
+
+REPORT = (
+    "MSH|^~\\&|SINAR|RAD|OPENEMR|KLINIK|20260125090000+0700||ORU^R01|R1|P|2.3||||||UNICODE UTF-8\r"
+    "PID|1||7^^^OPENEMR^MR||WIBOWO^BUDI||19700131|M|||Jl. Merdeka 1||(021)555-1234\r"
+    "PV1|1|U|||||||||||||||||31\rORC|RE|0012|A1\rOBR|1|0012|A1|CTTHX^CT Thorax|||||||||||||||||||||F\r"
+    "ZDS|1.2.3^SINAR^Application^DICOM\rOBX|1|TX|CTTHX^CT Thorax||Cor: normal, 80 µm||||||F\r"
+)
+
+
+@pytest.fixture
+def results(tool: Callable[[str], str], tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """The script that takes reports: its port, and OpenEMR's folder of results."""
+    folder, port = tmp_path / "results", free_port()
+    folder.mkdir()
+    command = [tool("php"), str(INTERFACE / "receive_results.php"), str(folder), str(port), "127.0.0.1"]
+    process = subprocess.Popen(command)
+    try:
+        wait_until(lambda: accepts(port), what="the script listens")
+        yield port, folder
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_report_becomes_a_file_that_openemr_imports_once(results: tuple[int, Path]) -> None:
+    port, folder = results
+    with MllpClient(port) as silent, MllpClient(port) as client:
+        silent.send(b"\x0bMSH|half")
+        answer = client.ask(REPORT)
+        assert (answer.code, answer.control_id) == ("AA", "R1")
+        assert answer.segment("MSH")[2:6] == ["OPENEMR", "KLINIK", "SINAR", "RAD"]
+        (file,) = folder.glob("*.hl7")
+        lines = file.read_bytes().decode().split("\r")
+        assert [line[:3] for line in lines] == ["MSH", "PID", "PV1", "ORC", "OBR", "OBX", ""]
+        assert lines[5] in REPORT and "ZDS" not in file.read_text()
+        file.unlink()  # as OpenEMR does with what it has imported
+        client.send(REPORT.join(["\x0b", "\x1c\r"]).encode()[:50])
+        client.send(REPORT.join(["\x0b", "\x1c\r"]).encode()[50:])
+        assert client.receive().code == "AA"
+        assert not list(folder.glob("*.hl7"))
+        assert client.ask(REPORT.replace("|F\r", "|C\r")).code == "AA"
+        assert len(list(folder.glob("*.hl7"))) == 1
+        assert all(each.name.startswith(".") or each.suffix == ".hl7" for each in folder.iterdir())
+
+
+def test_what_openemr_cannot_import_or_keep_is_not_accepted(results: tuple[int, Path]) -> None:
+    port, folder = results
+    with MllpClient(port) as client:
+        assert client.ask(REPORT.replace("ORU^R01", "ORM^O01")).code == "AR"
+        assert client.ask("nonsense\r").code == "AR"
+        shutil.rmtree(folder)
+        assert client.ask(REPORT).code == "AE"
+        folder.mkdir()
+        (folder / ".seen").mkdir()
+        assert client.ask(REPORT).code == "AA"
+        assert len(list(folder.glob("*.hl7"))) == 1
+
+
+def test_our_sender_understands_its_answers(results: tuple[int, Path]) -> None:
+    port, _folder = results
+    there = {"addresses": [], "destination_host": "127.0.0.1", "destination_port": port, "sends_patients": True}
+    sent = put(make_peer("OpenEMR results", **there), make_patient("1"))
+    send_all()
+    assert row(sent).state == MessageState.DEAD and "reports (ORU) only" in sent.error
 
 
 # What the module needs of OpenEMR: who is signed in, and the events of the menu.
