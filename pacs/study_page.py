@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.http import HttpResponse, HttpResponseNotModified
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,6 +16,7 @@ from pacs.services import headers
 from pacs.services.history import history, removals_of
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import CannotUnderstand, OutOfResources
+from radiology.models import Report
 
 SERIES = 100
 IMAGES = 60
@@ -44,6 +45,7 @@ def study(request: PageRequest, study_instance_uid: str) -> HttpResponse:
         "series": rows[:SERIES],
         "more_series": after + SERIES if len(rows) > SERIES else 0,
         "less_series": after > 0,
+        "reports": list(_reports(request, found)),
         "may_correct": request.user.may("studies.correct"),
         "may_share": request.user.may("studies.share") and found.number_of_study_related_instances > 0,
         "may_delete": request.user.may("studies.delete"),
@@ -62,6 +64,14 @@ def study(request: PageRequest, study_instance_uid: str) -> HttpResponse:
         ],
     }
     return render(request, "pacs/_study.html" if request.htmx else "pacs/study.html", context)
+
+
+def _reports(request: PageRequest, found: Study) -> QuerySet[Report]:
+    """The published reports of what the study was made for."""
+    if found.requested_procedure_ref_id is None:
+        return Report.objects.none()
+    published = Report.objects.visible_to(request.user).exclude(number=0)
+    return published.filter(requested_procedure_ref=found.requested_procedure_ref_id).order_by("-pk")
 
 
 @require_safe

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from django.contrib.messages import ERROR
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -20,7 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 from radiology import code128
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import InvalidValue, NotFound, RadiologyError, outcome_of
-from radiology.models import AuditAction, Order, OrderStatus, Priority, ProcedureStatus
+from radiology.models import AuditAction, Order, OrderStatus, Priority, ProcedureStatus, Report
 from radiology.notices import say
 from radiology.order_form import label_of
 from radiology.pages import next_address, refusal
@@ -287,6 +288,7 @@ def _context(request: PageRequest, found: Order, **more: Any) -> dict[str, Any]:
         "order": found,
         "patient": found.patient_ref,
         "rows": rows,
+        "reports": list(reports_of(request.user, rows)),
         "facts": [
             (label_of(name), value)
             for name, value in ((name, _shown(found, name)) for name in FIELDS if name != "priority")
@@ -304,6 +306,12 @@ def _context(request: PageRequest, found: Order, **more: Any) -> dict[str, Any]:
         "keys": [("a", _("Add a procedure")), ("e", _("Change")), ("p", _("Print the slip")), ("o", _("New order"))],
         **more,
     }
+
+
+def reports_of(who: Any, rows: list[Any]) -> QuerySet[Report]:
+    """The published reports of procedures, as far as somebody may see them."""
+    found = Report.objects.visible_to(who).filter(requested_procedure_ref__in=rows).exclude(number=0)
+    return found.select_related("requested_procedure_ref").order_by("requested_procedure_ref", "-pk")
 
 
 def _refused(request: PageRequest, found: Order, error: RadiologyError, *, action: str, row: int = 0) -> HttpResponse:

@@ -1,8 +1,8 @@
-"""The addresses of the pages about orders."""
+"""The addresses of the pages about orders and reports."""
 
 from django.urls import path
 
-from radiology import order_entry, order_pages
+from radiology import order_entry, order_pages, report_pages
 
 urlpatterns = [
     path("orders", order_pages.orders, name="orders"),
@@ -18,4 +18,6 @@ urlpatterns = [
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>", order_pages.attachment, name="order-attachment"),
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>/remove", order_pages.detach, name="order-detach"),
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>/restore", order_pages.reattach, name="order-reattach"),
+    path("reports/<uuid:public_id>", report_pages.report, name="report"),
+    path("reports/<uuid:public_id>/pdf", report_pages.letter, name="report-letter"),
 ]

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from django.utils.text import get_valid_filename
 from django.utils.translation import gettext as _
 
 from radiology.errors import NotFound, NotInstalled
 from radiology.models import Report, ReportVersion
+
+STYLE = "radiology/letter.css"
 
 
 def pdf_of(*, report: Report, version: ReportVersion | None = None) -> bytes:
@@ -40,12 +43,14 @@ def _render(report: Report, version: ReportVersion) -> bytes:
     }
     html = render_to_string("radiology/report_letter.html", context)
     try:
-        from weasyprint import HTML  # its import looks for Pango, which a server may lack
+        from weasyprint import CSS, HTML  # its import looks for Pango, which a server may lack
     except OSError as error:
         raise NotInstalled(
             _("This server cannot make PDFs: install the Debian packages libpango-1.0-0 and libpangoft2-1.0-0.")
         ) from error
-    made = HTML(string=html, url_fetcher=_nothing_from_elsewhere).write_pdf(pdf_variant="pdf/ua-1")
+    style = CSS(filename=finders.find(STYLE))
+    letter = HTML(string=html, url_fetcher=_nothing_from_elsewhere)
+    made = letter.write_pdf(stylesheets=[style], pdf_variant="pdf/ua-1")
     return bytes(made)
 
 

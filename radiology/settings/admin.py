@@ -89,11 +89,6 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Counters of patient numbers"), "pin", "radiology.PatientNumberCounter"),
             ),
             _group(
-                _("Reports"),
-                _entry(_("Reports"), "description", "radiology.Report"),
-                _entry(_("Versions of reports"), "history", "radiology.ReportVersion"),
-            ),
-            _group(
                 _("Orders"),
                 _entry(_("Orders"), "assignment", "radiology.Order"),
                 _entry(_("Requested procedures"), "checklist", "radiology.RequestedProcedure"),
@@ -103,6 +98,11 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Attachments of orders"), "attach_file", "radiology.OrderAttachment"),
                 _entry(_("Versions of orders"), "history", "radiology.OrderVersion"),
                 _entry(_("Counters of accession numbers"), "pin", "radiology.AccessionCounter"),
+            ),
+            _group(
+                _("Reports"),
+                _entry(_("Reports"), "description", "radiology.Report"),
+                _entry(_("Versions of reports"), "history", "radiology.ReportVersion"),
             ),
             _group(
                 _("Schedule"),

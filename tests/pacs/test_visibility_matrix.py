@@ -127,7 +127,7 @@ def test_a_deleted_study_has_no_address_for_those_who_may_not_delete(site: Site,
         caller(token=make_token(name, scopes=tokens[name], site=site)[1]) if name in tokens else insiders(site)[name]
     )
     # An order and its report are there before the images, and after them.
-    orders = {each.name for each in walked() if each.name.startswith(("order", "api-order", "api-report"))}
+    orders = {each.name for each in walked() if each.name.startswith(("order", "report", "api-order", "api-report"))}
     nodes = {each.name for each in walked() if each.name.startswith(ABOUT_NODES)}
     assert walk(client, deleted, skip=STILL_THERE | orders | nodes, records=RECORDS | nodes) == []
     assert Study.objects.get(pk=deleted.study.pk).deleted_at is not None

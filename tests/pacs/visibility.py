@@ -183,6 +183,8 @@ class Things:
                 for name in ("upload-file", "upload-end", "run", "report", "cancel", "resume")
             },
             ("order", "public_id"): self.rows["order"],
+            ("report", "public_id"): self.rows["report"],
+            ("report-letter", "public_id"): self.rows["report"],
             **{
                 (f"order-{name}", "public_id"): self.rows["order"]
                 for name in (

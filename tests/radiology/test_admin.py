@@ -68,6 +68,7 @@ class TestDoor:
         assert groups == [
             "People",
             "Orders",
+            "Reports",
             "Schedule",
             "Images",
             "Nodes",

@@ -30,6 +30,7 @@ from tests.factories import (
     make_patient,
     make_performed,
     make_procedure,
+    make_report,
     make_requested_procedure,
     make_series,
     make_step,
@@ -149,6 +150,7 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "case": str(case.public_id),
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
         "webhook": str(webhook.public_id),
+        "report": str(make_report(order.requested_procedures.get(), findings="Normal.").public_id),
     }
 
 
@@ -179,6 +181,23 @@ def test_answers_are_as_described(archive: dict[str, Any]) -> None:
     require_as_described(program.get("studies/deleted"), "/studies/deleted")
     for _ in range(2):
         require_as_described(program.post(f"{path}/restore"), "/studies/{study}/restore", "post")
+
+
+def test_answers_about_reports_are_as_described(archive: dict[str, Any]) -> None:
+    program = ApiProgram(scopes=Scope.values)
+    new = {"status": "final", "sections": {"impression": "Normal."}, "procedure": archive["procedure"]}
+    other = {**new, "procedure": str(make_requested_procedure().public_id)}
+    for body, status in ((other, 201), (other, 200), ({**new, "external_id": "R"}, 201), ({}, 400)):
+        response = program.post("reports", json.dumps(body), "application/json")
+        assert response.status_code == status, response.content
+        require_as_described(response, "/reports", "post")
+    path = f"reports/{archive['report']}"
+    require_as_described(program.get(f"{path}/versions"), "/reports/{report}/versions")
+    for tag, status in (("", 428), ('"99"', 412), (program.get(path)["ETag"], 200)):
+        headers = {"If-Match": tag} if tag else {}
+        response = program.post(f"{path}/withdraw", json.dumps({"reason": "x"}), "application/json", **headers)
+        assert response.status_code == status, response.content
+        require_as_described(response, "/reports/{report}/withdraw", "post")
 
 
 def test_answers_about_orders_are_as_described(archive: dict[str, Any]) -> None:

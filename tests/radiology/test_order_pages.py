@@ -240,7 +240,7 @@ def test_the_list_is_searched_and_costs_the_same_for_many(desk: Client, django_a
 
 def test_the_page_costs_the_same_with_many_procedures(desk: Client, django_assert_max_num_queries: Any) -> None:
     order = make_order(procedures=12)
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(16):
         assert desk.get(f"/orders/{order.public_id}").status_code == 200
     assert AuditEvent.objects.filter(event="order.read", patient_ref=order.patient_ref).exists()
 

@@ -1,5 +1,6 @@
 """The letter of a report, read back by an independent program."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def test_the_letter_says_whose_it_is_and_what_was_found(tmp_path: Path) -> None:
     pdf = letter(ReportStatus.FINAL, findings="Baris satu\n  baris <b>dua</b>", impression="Normal")
     assert pdf.startswith(b"%PDF-")
     text = text_of(pdf, tmp_path)
-    for expected in ("00<12>34", "ACC'7\"", "<b>x</b>", "<b>dua</b>", "Normal", "Tambahan", "1 / 1"):
+    for expected in ("00<12>34", "ACC'7\"", "<b>x</b>", "<b>dua</b>", "Normal", "Tambahan"):
         assert expected in text, expected
-    assert "Preliminary" not in text
+    assert re.search(r"1 ?/ ?1", text) and "Preliminary" not in text
 
 
 @pytest.mark.parametrize(

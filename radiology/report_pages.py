@@ -1,0 +1,100 @@
+"""A report on its page: what it means first, then what was seen, then the rest; and the letter."""
+
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import content_disposition_header
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from radiology.accounts import PageRequest, signed_in
+from radiology.errors import RadiologyError, outcome_of
+from radiology.models import AuditAction, Report, ReportSection
+from radiology.pages import refusal
+from radiology.services import audit, report_pdf
+
+VERSIONS = 50
+
+
+@require_safe
+@never_cache
+@signed_in
+def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET /reports/<public id>: the version that holds; the former ones below."""
+    found = _report(request, public_id)
+    if found is None:
+        return _missing(request)
+    procedure = found.requested_procedure_ref
+    order = procedure.order_ref
+    version, *former = found.versions.defer("pdf")[:VERSIONS]
+    sections = dict(version.texts)
+    impression = sections.pop(ReportSection.IMPRESSION, "")
+    _record_read(request, found)
+    asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
+    context = {
+        "report": found,
+        "version": version,
+        "former": former,
+        "impression": impression,
+        "sections": sections.items(),
+        "has_text": bool(version.texts or version.addenda),
+        "procedure": procedure,
+        "order": order,
+        "patient": order.patient_ref,
+        "viewer": f"{reverse('viewer')}?{urlencode(asked or {'StudyInstanceUIDs': procedure.study_instance_uid})}",
+        "keys": [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))],
+    }
+    return render(request, "radiology/report.html", context)
+
+
+@require_safe
+@never_cache
+@signed_in
+def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET /reports/<public id>/pdf: the letter, shown by the browser."""
+    found = _report(request, public_id)
+    if found is None:
+        return _missing(request)
+    _record_read(request, found)
+    try:
+        pdf = report_pdf.pdf_of(report=found)
+    except RadiologyError as error:
+        return refusal(request, outcome_of(error).http, error.message)
+    headers = {
+        "Content-Disposition": content_disposition_header(False, report_pdf.file_name(found)) or "inline",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return HttpResponse(pdf, content_type="application/pdf", headers=headers)
+
+
+def _report(request: PageRequest, public_id: uuid.UUID) -> Report | None:
+    """A published report that the person may see."""
+    found = Report.objects.visible_to(request.user).exclude(number=0)
+    return (
+        found.select_related("requested_procedure_ref__order_ref__patient_ref", "site")
+        .filter(public_id=public_id)
+        .first()
+    )
+
+
+def _missing(request: PageRequest) -> HttpResponse:
+    return refusal(request, 404, _("This report is not here, or not for you to see."))
+
+
+def _record_read(request: PageRequest, found: Report) -> None:
+    procedure: Any = found.requested_procedure_ref
+    audit.record(
+        event="report",
+        action=AuditAction.READ,
+        who=request.user,
+        address=audit.address_of(request),
+        site_id=found.site_id,
+        patient_id=procedure.order_ref.patient_ref_id,
+        study_instance_uid=procedure.study_instance_uid,
+        detail={"report": str(found.public_id)},
+    )
