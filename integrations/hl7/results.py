@@ -77,6 +77,11 @@ class _Read:
     study_instance_uid: str = ""
     left_out: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it only says that there is something: archives tell so of studies (OBR-25 R, without a text)."""
+        return not (self.sections or self.addenda or self.pdf)
+
 
 def process(message: Message, peer: Hl7Peer, outcome: Outcome) -> None:
     """Every report of the message, or none."""
@@ -94,12 +99,12 @@ def _take(group: _Group, peer: Hl7Peer, patient: Patient, outcome: Outcome) -> N
     said = obr.text(25).upper() or next((each.text(11).upper() for each in group.observations if each.text(11)), "F")
     order = _order_of(group, peer, patient)
     outcome.order = outcome.order or order
-    if said in NO_RESULT:
+    read = _read(group)
+    if said in NO_RESULT or (STATUSES.get(said) == ReportStatus.PRELIMINARY and read.is_empty):
         outcome.note(_("Nothing was reported yet (OBR-25 %(status)s): nothing was changed.") % {"status": said})
         return
     if said not in STATUSES:
         raise InvalidValue(_("%(status)s is no status of a report.") % {"status": said}, field="OBR-25")
-    read = _read(group)
     number = clean(obr.text(3))
     at = values.moment(obr.text(22) or obr.text(7), zoneinfo.ZoneInfo(peer.site.time_zone))
     author = _author(group)

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from integrations.hl7.outgoing.orders import Group, filler_order, order_status
 from integrations.models import Hl7Peer, MessageState
 from pacs.models import ApplicationEntity, Instance, Study
-from radiology.models import Order, OrderStatus, Patient, PatientMerge
+from radiology.models import Order, OrderStatus, Patient, PatientMerge, Report
 from tests.daemons import ROOT, Daemon, free_port
 from tests.factories import make_order, make_patient, make_requested_procedure, make_token
 from tests.integrations.dcm4chee import ack, entries, person_update, procedure_update
@@ -143,11 +143,18 @@ class TestItsMessages:
         order.refresh_from_db()
         assert order.status == OrderStatus.REVOKED and Order.objects.count() == 1
 
-    def test_without_patient_or_as_a_result_it_is_refused(self) -> None:
+    def test_without_a_patient_it_is_refused(self) -> None:
         numbers = {"placer": "P1", "filler": "", "accession": "A1", "study": "1.2.3"}
         assert self.answer(procedure_update("CM", **numbers, patient="")) == "AE"
         assert "PID" in last_message().error
-        assert self.answer(procedure_update("CM", **numbers, kind="ORU")) == "AR"
+
+    def test_as_a_result_without_a_text_it_makes_no_report(self) -> None:
+        make_requested_procedure(
+            make_order(make_patient("7", "WIBOWO^BUDI", issuer_of_patient_id="RSUD"), placer_order_number="P1")
+        )
+        numbers = {"placer": "P1", "filler": "", "accession": "", "study": "1.2.3"}
+        assert self.answer(procedure_update("CM", **numbers, kind="ORU")) == "AA", last_message().error
+        assert not Report.objects.exists() and "Nothing was reported yet" in last_message().note
 
     def test_an_examination_that_nobody_ordered_here_is_refused_and_kept(self) -> None:
         numbers = {"placer": "P9", "filler": "", "accession": "A9", "study": "1.2.3"}

@@ -1,5 +1,6 @@
 """OpenEMR: the order files that it writes, sent by the script of deploy/interfaces/openemr; its module."""
 
+import base64
 import json
 import os
 import shutil
@@ -18,9 +19,10 @@ from pydicom.uid import generate_uid
 
 from integrations.models import Hl7Message, Hl7Peer, MessageState
 from pacs.models import Study
-from radiology.models import Order, Patient
+from radiology.models import Order, Patient, Role
+from radiology.services.reports import sign_report, write_draft
 from tests.daemons import ROOT, Daemon, accepts, free_port, wait_until
-from tests.factories import make_device, make_node, make_patient, make_procedure
+from tests.factories import make_device, make_node, make_patient, make_procedure, make_user
 from tests.integrations.mllp_client import MllpClient, hand_in, last_message, make_peer, message, pid
 from tests.integrations.openemr import OpenEmrOrder, Ordered
 from tests.integrations.outgoing import put, row
@@ -350,10 +352,37 @@ def test_who_may_see_the_record_is_led_to_the_patients_images(
         assert get("7").headers["Location"] == f"{web_server.url}/worklist?patientId=7"
 
 
+def test_a_signed_report_becomes_a_file_that_openemr_imports(peer: Hl7Peer, results: tuple[int, Path]) -> None:
+    """By what its import requires of segments and fields (docs/openemr.md)."""
+    port, folder = results
+    Hl7Peer.objects.filter(pk=peer.pk).update(destination_host="127.0.0.1", destination_port=port)
+    assert answer(OpenEmrOrder(12, [CHEST]).message()) == "AA"
+    procedure = Order.objects.get().requested_procedures.get()
+    who = make_user("rahmat", role=Role.RADIOLOGIST, first_name="Rahmat", last_name="Hidayat")
+    text = {"findings": "Cor normal.\nPulmo normal.", "impression": "Normal."}
+    report = write_draft(procedure=procedure, sections=text, who=who)
+    sign_report(report=report, version=1, who=who)
+    send_all()
+    (file,) = folder.glob("*.hl7")
+    raw = file.read_bytes().decode()
+    assert raw == bytes(Hl7Message.objects.get(message_code="ORU").raw).decode()  # nothing had to be left out
+    lines = [line.split("|") for line in raw.split("\r") if line]
+    assert {line[0] for line in lines} <= {"MSH", "PID", "PV1", "ORC", "OBR", "OBX"}
+    segments = {line[0]: line for line in lines}
+    assert segments["MSH"][8] == "ORU^R01" and len(segments["PID"]) > 8
+    assert segments["PV1"][19] == "31" and segments["ORC"][2] == segments["OBR"][2] == "0012"
+    assert segments["OBR"][4].split("^")[:2] == ["CTTHX", "CT Thorax"] and segments["OBR"][25] == "F"
+    observed = [line for line in lines if line[0] == "OBX"]
+    assert all(line[3].count("^") >= 1 and line[11] == "F" for line in observed)
+    assert [line[5] for line in observed if line[2] == "TX"] == ["Cor normal.", "Pulmo normal.", "Normal."]
+    (pdf,) = (line[5].split("^") for line in observed if line[2] == "ED")
+    assert pdf[2:4] == ["PDF", "Base64"] and base64.b64decode(pdf[4]).startswith(b"%PDF-")
+
+
 def test_a_status_is_no_message_for_openemr_and_none_is_sent(peer: Hl7Peer) -> None:
-    """Its import takes files of results only: the configuration names no place to send to."""
+    """Its import takes files of results only: the configuration asks for nothing else."""
     assert answer(OpenEmrOrder(80, [CHEST]).message()) == "AA"
-    assert not peer.receives and not Hl7Message.objects.filter(state=MessageState.WAITING).exists()
+    assert peer.receives and not Hl7Message.objects.filter(state=MessageState.WAITING).exists()
     assert last_message().message_code == "ORM"
 
 
