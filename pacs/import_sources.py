@@ -11,8 +11,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from pacs.dicomweb.client import DicomWebServer, require_fit
+from pacs.dicomweb.client import DicomWebServer
 from pacs.dimse.import_node import days_of, import_from_node
+from pacs.http_peer import require_fit
 from pacs.models import ApplicationEntity, ImportKind, ImportRun
 from pacs.services import imports
 from radiology.errors import InvalidValue, NotFound
@@ -24,11 +25,15 @@ DATE = re.compile(r"[0-9]{8}(-[0-9]{8})?")
 
 @dataclass(frozen=True)
 class Plan:
-    """A run, whether it goes on, and what carries it out (`alive=`, `stop=`)."""
+    """A run, whether it goes on, and what carries it out (`alive=`, `stop=`).
+
+    `remarks` says at the end what should be known beside the figures.
+    """
 
     run: ImportRun
     goes_on: bool
     work: Callable[..., None]
+    remarks: Callable[[], list[str]] = list
 
 
 def from_files(*, site: Site, paths: Sequence[str], readers: int, fresh: bool) -> Plan:
