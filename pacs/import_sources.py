@@ -132,7 +132,17 @@ def _authorization(token_file: str | None, user: str | None) -> str:
             raise InvalidValue(_("The file %(file)s holds no token.") % {"file": token_file})
         return f"Bearer {token}"
     if user:
-        asked = _("Password of %(user)s: ") % {"user": user}
-        password = getpass.getpass(asked) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        return basic(user, password_of(user))
     return ""
+
+
+def basic(user: str, password: str) -> str:
+    """The header of Basic authentication (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def password_of(user: str) -> str:
+    """Asked for on a terminal, else the first line of the input."""
+    if sys.stdin.isatty():
+        return getpass.getpass(_("Password of %(user)s: ") % {"user": user})
+    return sys.stdin.readline().rstrip("\n")
