@@ -98,6 +98,10 @@ def to_do(document: Mapping[str, Any], *, moves: bool) -> Iterator[str]:
             "RegisteredUsers are not taken over: %(names)s. Make a token for each program (manage.py apitoken) and a "
             "user for each person."
         ) % {"names": users}
+    if _section(document, "Worklists").get("Enable") is True:
+        yield _("Worklists: here the worklist is made of orders, and not of files in a folder.")
+    if servers := _names(_section(document, "DicomWeb").get("Servers")):
+        yield _("DicomWeb servers are not taken over: %(names)s.") % {"names": servers}
     for name in SCRIPTS:
         if document.get(name):
             yield _("%(setting)s: what Orthanc runs there does not run here.") % {"setting": name}
@@ -119,6 +123,11 @@ def index_folder(document: Mapping[str, Any], storage: Path) -> Path:
     if isinstance(named, str) and isinstance(folder, str) and Path(folder).resolve() == storage.resolve():
         return Path(named)
     return storage
+
+
+def _section(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = document.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _names(entries: Any) -> str:

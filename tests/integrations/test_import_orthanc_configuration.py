@@ -24,6 +24,8 @@ MAIN = """
   "DicomAlwaysAllowStore" : true,
   "StorageDirectory" : "/var/lib/orthanc/db-v6",
   "MaximumStorageSize" : 500000,
+  "Worklists" : { "Enable" : true, "Database" : "/var/lib/orthanc/worklists" },
+  "DicomWeb" : { "Servers" : { "cloud" : [ "https://pacs.example/", "alice", "s3cret" ] } },
   "RegisteredUsers" : { "khanza" : "s3cret" },
   "Dictionary" : { "0014,1020" : [ "DA", "http://example.org//x", 1, 1, ], },
 }
@@ -90,7 +92,7 @@ def test_a_folder_of_files_with_comments_becomes_nodes_and_a_list_of_what_to_do(
         assert said in left_out
     to_do = "\n".join(told["to_do"])
     for said in ("SINAR_AE_TITLE=PACS_RSUD", "SINAR_DICOM_PORT=11112,4242", "DicomAlwaysAllowStore", "branch", "khanza",
-                 "MaximumStorageSize", "importorthanc imports them", "/var/lib/orthanc/db-v6"):  # fmt: skip
+                 "MaximumStorageSize", "worklist is made of orders", "cloud", "importorthanc imports them", "/var/lib/orthanc/db-v6"):  # fmt: skip
         assert said in to_do
     assert "s3cret" not in json.dumps(told)
     assert AuditEvent.objects.get(event="configuration.imported").detail["changes"]
