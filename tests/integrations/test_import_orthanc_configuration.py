@@ -92,7 +92,8 @@ def test_a_folder_of_files_with_comments_becomes_nodes_and_a_list_of_what_to_do(
         assert said in left_out
     to_do = "\n".join(told["to_do"])
     for said in ("SINAR_AE_TITLE=PACS_RSUD", "SINAR_DICOM_PORT=11112,4242", "DicomAlwaysAllowStore", "branch", "khanza",
-                 "MaximumStorageSize", "worklist is made of orders", "cloud", "importorthanc imports them", "/var/lib/orthanc/db-v6"):  # fmt: skip
+                 "MaximumStorageSize", "worklist is made of orders", "cloud",
+                 "importorthanc imports them", "/var/lib/orthanc/db-v6"):  # fmt: skip
         assert said in to_do
     assert "s3cret" not in json.dumps(told)
     assert AuditEvent.objects.get(event="configuration.imported").detail["changes"]
