@@ -28,14 +28,18 @@ class Checksums:
         self.missing = 0
         self._lock = threading.Lock()
 
+    def note_missing(self) -> None:
+        """Something was read that could be compared with nothing."""
+        with self._lock:
+            self.missing += 1
+
     def checked(self, blocks: Callable[[], Iterator[bytes]], md5: str) -> Iterator[bytes]:
         """The blocks of a file. Raises CannotUnderstand at its end when it is another than Orthanc stored.
 
         What does not even begin as DICOM is read to its end first: whoever takes the blocks would pass it over.
         """
         if not MD5.fullmatch(md5):
-            with self._lock:
-                self.missing += 1
+            self.note_missing()
             yield from blocks()
             return
         coming = blocks()

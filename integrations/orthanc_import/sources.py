@@ -38,7 +38,7 @@ def from_address(
 def from_storage(*, site: Site, folder: Path, index: Path | None, readers: int, fresh: bool) -> Plan:
     """Orthanc's folder, with the index at `index` or without any. Raises NotFound, CannotUnderstand."""
     if not folder.is_dir():
-        raise NotFound(_("There is no folder %(path)s.") % {"path": folder})
+        raise NotFound(_("There is no folder %(path)s. An address begins with http:// or https://.") % {"path": folder})
     known = Index(index) if index is not None else None
     if known is not None:
         known.require_readable()
@@ -51,7 +51,7 @@ def from_storage(*, site: Site, folder: Path, index: Path | None, readers: int, 
         counted = True if known is None else known.counted
         imports.carry_out(run=run, listing=storage.candidates, readers=readers, counted=counted, **control)
 
-    return Plan(run, goes_on, work, lambda: _remarks(storage.checksums) if known else [])
+    return Plan(run, goes_on, work, lambda: _remarks(storage.checksums))
 
 
 def _authorization(user: str | None, password_file: str | None) -> str:
@@ -75,8 +75,8 @@ def _remarks(checksums: Checksums) -> list[str]:
     if not checksums.missing:
         return []
     told = ngettext(
-        "Orthanc keeps no MD5 of %(count)d file: it was taken without being compared.",
-        "Orthanc keeps no MD5 of %(count)d files: they were taken without being compared.",
+        "There was no MD5 of %(count)d file: it was taken without being compared.",
+        "There was no MD5 of %(count)d files: they were taken without being compared.",
         checksums.missing,
     )
     return [told % {"count": checksums.missing}]

@@ -71,13 +71,13 @@ class OrthancStorage:
                 continue
             name = each.name.rpartition("/")[2]
             if UUID.fullmatch(name) and not is_known(name):
-                yield replace(each, blocks=partial(_unpacked_if_packed, each.blocks), check=require_whole)
+                yield replace(each, blocks=partial(_unpacked_if_packed, each.blocks), check=self._check)
 
-
-def require_whole(header: Header) -> None:
-    """Raise NoDicom for a data set that ends before its pixels: Orthanc keeps such beside packed objects."""
-    if header.integer(ROWS) and not header.has_pixels:
-        raise NoDicom(_("This is only the header that Orthanc keeps beside an object."))
+    def _check(self, header: Header) -> None:
+        """Beside packed objects Orthanc keeps data sets that end before their pixels."""
+        if header.integer(ROWS) and not header.has_pixels:
+            raise NoDicom(_("This is only the header that Orthanc keeps beside an object."))
+        self.checksums.note_missing()
 
 
 def _unpacked(blocks: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:

@@ -170,7 +170,7 @@ def test_one_object_that_cannot_be_had_is_named_and_the_others_come(proxy: Ortha
     assert "MD5" in reasons[wrong]
     assert "no file of it" in reasons[lost]
     assert "HTTP 500" in reasons[broken]
-    assert report["remarks"] == ["Orthanc keeps no MD5 of 1 file: it was taken without being compared."]
+    assert report["remarks"] == ["There was no MD5 of 1 file: it was taken without being compared."]
     proxy.before, proxy.cuts = lambda path: None, ""
     code, again = importorthanc(proxy.url)
     assert (code, figures(again)) == (0, (4, 0, 0, 0, len(every) - 4))

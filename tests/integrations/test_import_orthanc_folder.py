@@ -93,6 +93,9 @@ def test_without_the_index_whatever_is_dicom_comes_and_no_header_alone(stored: S
         0,
     )
     assert archived() == stored.every
+    assert report["remarks"] == [
+        f"There was no MD5 of {len(stored.every)} files: they were taken without being compared."
+    ]
     assert bool(report["skipped"]) == stored.settings["StorageCompression"]  # the headers beside packed objects
     (stored.folder / "db" / "index").rename(stored.folder / "index-elsewhere")
     code, again = importorthanc(stored.folder / "db", "--fresh")
