@@ -5,7 +5,7 @@ It is opened as something that nobody changes: nothing is written, no lock is ta
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,33 +48,37 @@ class Index:
     def dicom_files(self) -> Iterator[Attached]:
         """The DICOM files, in the order in which they came in."""
         with self._opened() as database:
-            rows = database.execute(
-                "SELECT uuid, compressionType, uncompressedMD5 FROM AttachedFiles WHERE fileType = ? ORDER BY id",
-                [FILE_TYPE_DICOM],
-            )
-            rows.arraysize = ROWS
-            while chunk := rows.fetchmany():
-                for uuid, compression, md5 in chunk:
-                    yield Attached(str(uuid), compression, str(md5 or ""))
+            yield from _dicom_files(database, "main.AttachedFiles", "id")
 
     @contextmanager
-    def names(self) -> Iterator[Callable[[str], bool]]:
-        """A function that says whether the index knows a file of that name, of whatever type."""
+    def copied(self) -> Iterator[tuple[Iterator[Attached], Callable[[str], bool]]]:
+        """The DICOM files, and whether a file of a name is known, both as they are at this moment.
+
+        For while somebody may write to the index: what a half-written page hides is unknown then, and no file is lost.
+        """
+        columns = "uuid, fileType, compressionType, uncompressedMD5"
         with self._opened() as database:
-            database.execute("CREATE TEMP TABLE names (uuid TEXT PRIMARY KEY) WITHOUT ROWID")
-            database.execute("INSERT OR IGNORE INTO names SELECT uuid FROM AttachedFiles WHERE uuid IS NOT NULL")
+            database.execute(f"CREATE TEMP TABLE copy AS SELECT {columns} FROM main.AttachedFiles ORDER BY id")
+            database.execute("CREATE INDEX temp.copy_by_name ON copy (uuid)")
 
             def is_known(name: str) -> bool:
-                return database.execute("SELECT 1 FROM names WHERE uuid = ?", [name]).fetchone() is not None
+                return database.execute("SELECT 1 FROM copy WHERE uuid = ?", [name]).fetchone() is not None
 
-            yield is_known
+            yield _dicom_files(database, "temp.copy", "rowid"), is_known
 
-    def lags_behind(self) -> bool:
-        """Whether Orthanc runs, or was killed: the latest entries are in its write-ahead log, which is left alone."""
-        try:
-            return self.path.with_name(f"{self.path.name}-wal").stat().st_size > 0
-        except OSError:
-            return False
+    def settled(self) -> tuple[int, int] | None:
+        """What shows later whether it was written meanwhile.
+
+        None while Orthanc runs, or where it was killed: the latest entries are in its write-ahead log, which is left
+        alone.
+        """
+        with suppress(OSError):
+            if self.path.with_name(f"{self.path.name}-wal").stat().st_size > 0:
+                return None
+        with suppress(OSError):
+            state = self.path.stat()
+            return state.st_size, state.st_mtime_ns
+        return None
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -90,3 +94,14 @@ class Index:
                 )
                 % {"path": self.path, "error": error}
             ) from error
+
+
+def _dicom_files(database: sqlite3.Connection, table: str, order: str) -> Iterator[Attached]:
+    rows = database.execute(
+        f"SELECT uuid, compressionType, uncompressedMD5 FROM {table} WHERE fileType = ? ORDER BY {order}",
+        [FILE_TYPE_DICOM],
+    )
+    rows.arraysize = ROWS
+    while chunk := rows.fetchmany():
+        for uuid, compression, md5 in chunk:
+            yield Attached(str(uuid), compression, str(md5 or ""))

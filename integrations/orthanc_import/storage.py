@@ -23,7 +23,8 @@ class OrthancStorage:
     """What lies in `folder`, Orthanc's StorageDirectory. Nothing there is written, moved or locked.
 
     With the `index`: its DICOM files in the order in which they came, each compared with its MD5. Where Orthanc
-    runs or was killed, what the index does not name yet comes after them. Without: whatever is DICOM.
+    runs, was started meanwhile or was killed, what the index does not name yet comes after them. Without: whatever is
+    DICOM.
     """
 
     def __init__(self, folder: Path, *, index: Index | None = None) -> None:
@@ -36,11 +37,16 @@ class OrthancStorage:
         if self.index is None:
             yield from self._unnamed(lambda name: False)
             return
-        for attached in self.index.dicom_files():
-            yield from self._named(attached)
-        if self.index.lags_behind():
-            with self.index.names() as is_known:
-                yield from self._unnamed(is_known)
+        settled = self.index.settled()
+        if settled is not None:
+            for attached in self.index.dicom_files():
+                yield from self._named(attached)
+            if self.index.settled() == settled:
+                return
+        with self.index.copied() as (files, is_known):
+            for attached in files:
+                yield from self._named(attached)
+            yield from self._unnamed(is_known)
 
     def _named(self, attached: Attached) -> Iterator[Candidate | Refusal]:
         name = attached.uuid

@@ -11,6 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from integrations.orthanc_import.checksums import Checksums, is_packed, unpacked
+from integrations.orthanc_import.index import Index
+from integrations.orthanc_import.storage import OrthancStorage
 from pacs.models import ImportRun
 from radiology.errors import CannotUnderstand
 from tests.integrations.imported_orthanc import (
@@ -187,3 +189,15 @@ def test_packed_files_are_unpacked_piece_by_piece_and_damage_is_noticed() -> Non
     bomb = unpacked(iter([packed(bytes(1 << 28))]))
     assert len(next(bomb)) == 1 << 20  # who reads it decides how much is too much
     assert Checksums().missing == 0
+
+
+@pytest.mark.usefixtures("committed_db")
+def test_an_orthanc_that_is_started_while_its_folder_is_read_loses_nothing(stored: Stored) -> None:
+    storage = OrthancStorage(stored.folder / "db", index=Index(stored.folder / "db" / "index"))
+    listing = storage.candidates()
+    listed = {next(listing).name}
+    with real_orthanc(stored.folder, **stored.settings) as url:
+        uploaded(url, made(2, "MRN-late"))
+        listed |= {each.name for each in listing}
+    assert {Path(name).name for name in listed} >= {each.name for each in stored.files()}
+    assert len(stored.files()) == len(stored.every) + 2
