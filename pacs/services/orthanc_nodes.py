@@ -100,7 +100,7 @@ def take_over(found: Found, *, who: Any = None) -> TakenOver:
     new: list[dict[str, Any]] = []
     before = list(ApplicationEntity.objects.order_by("id"))
     for node in found.nodes:
-        shown = f"{node['title']} ({node['host']}:{node['port']})"
+        shown = _shown(node)
         try:
             changes = configuration.plan(text=_text([node]))
         except InvalidValue as error:
@@ -124,15 +124,27 @@ def take_over(found: Found, *, who: Any = None) -> TakenOver:
             continue
         new.append(node)
         result.new.append(shown)
-        taken = next((each for each in before if node["description"] in {each.title, each.description}), None)
-        if taken is not None and node["description"] != node["title"]:
+        if other := _led_to(node, before, found.nodes):
             result.conflicts.append(
                 _("%(node)s: its name %(name)s leads to %(other)s here. Use its title.")
-                % {"node": shown, "name": node["description"], "other": taken}
+                % {"node": shown, "name": node["description"], "other": other}
             )
     if new:
         configuration.apply(who=who, text=_text(new))
     return result
+
+
+def _led_to(node: dict[str, Any], before: list[ApplicationEntity], nodes: list[dict[str, Any]]) -> str:
+    """Another node that the name of `node` leads to: one of that title, or one that had the name before."""
+    name = node["description"]
+    if name == node["title"]:
+        return ""
+    titles = [_shown(each) for each in nodes if each is not node and each["title"] == name]
+    return next((str(each) for each in before if name in {each.title, each.description}), "") or "".join(titles[:1])
+
+
+def _shown(node: dict[str, Any]) -> str:
+    return f"{node['title']} ({node['host']}:{node['port']})"
 
 
 def _text(nodes: list[dict[str, Any]]) -> str:

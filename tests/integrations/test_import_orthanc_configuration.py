@@ -119,6 +119,11 @@ def test_a_name_that_leads_to_another_node_is_told(folder: Path) -> None:
     code, told = taken_over("--configuration", folder)
     assert code == 3
     assert any("its name mr leads to MR9" in line for line in told["conflicts"])
+    crossed = {"CT9": ["CT8", "10.0.0.8", 104], "room 9": ["CT9", "10.0.0.9", 104]}
+    (folder / "crossed.json").write_text(json.dumps({"DicomModalities": crossed}))
+    code, told = taken_over("--configuration", folder / "crossed.json")
+    assert (code, len(told["new"])) == (3, 2)
+    assert told["conflicts"] == ["CT8 (10.0.0.8:104): its name CT9 leads to CT9 (10.0.0.9:104) here. Use its title."]
     assert ApplicationEntity.objects.filter(title="MR1").exists()
 
 
