@@ -16,6 +16,7 @@ NODES = Section(
         "may_store",
         "may_query",
         "may_retrieve",
+        "may_ask_worklist",
         "may_report_steps",
         "may_receive",
         "may_commit",

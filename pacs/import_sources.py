@@ -11,8 +11,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from pacs.dicomweb.client import DicomWebServer, require_fit
+from pacs.dicomweb.client import DicomWebServer
 from pacs.dimse.import_node import days_of, import_from_node
+from pacs.http_peer import require_fit
 from pacs.models import ApplicationEntity, ImportKind, ImportRun
 from pacs.services import imports
 from radiology.errors import InvalidValue, NotFound
@@ -24,11 +25,15 @@ DATE = re.compile(r"[0-9]{8}(-[0-9]{8})?")
 
 @dataclass(frozen=True)
 class Plan:
-    """A run, whether it goes on, and what carries it out (`alive=`, `stop=`)."""
+    """A run, whether it goes on, and what carries it out (`alive=`, `stop=`).
+
+    `remarks` says at the end what should be known beside the figures.
+    """
 
     run: ImportRun
     goes_on: bool
     work: Callable[..., None]
+    remarks: Callable[[], list[str]] = list
 
 
 def from_files(*, site: Site, paths: Sequence[str], readers: int, fresh: bool) -> Plan:
@@ -127,7 +132,17 @@ def _authorization(token_file: str | None, user: str | None) -> str:
             raise InvalidValue(_("The file %(file)s holds no token.") % {"file": token_file})
         return f"Bearer {token}"
     if user:
-        asked = _("Password of %(user)s: ") % {"user": user}
-        password = getpass.getpass(asked) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        return basic(user, password_of(user))
     return ""
+
+
+def basic(user: str, password: str) -> str:
+    """The header of Basic authentication (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def password_of(user: str) -> str:
+    """Asked for on a terminal, else the first line of the input."""
+    if sys.stdin.isatty():
+        return getpass.getpass(_("Password of %(user)s: ") % {"user": user})
+    return sys.stdin.readline().rstrip("\n")

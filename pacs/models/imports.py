@@ -15,6 +15,7 @@ class ImportKind(models.TextChoices):
     UPLOAD = "upload", _("Files from a browser")
     NODE = "node", _("DICOM node")
     DICOMWEB = "dicomweb", _("DICOMweb server")
+    ORTHANC = "orthanc", _("Orthanc")
 
 
 class ImportState(models.TextChoices):

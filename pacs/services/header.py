@@ -41,11 +41,12 @@ class Element:
 
 @dataclass
 class Header:
-    """The kept elements of a data set or item, and how to read them."""
+    """The kept elements of a data set or item, and how to read them; of a data set, whether it has pixel data."""
 
     big_endian: bool = False
     codecs: list[str] = field(default_factory=lambda: ["iso8859"])
     elements: dict[int, Element] = field(default_factory=dict)
+    has_pixels: bool = False
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.elements
@@ -257,6 +258,8 @@ class _Walk:
             frames.pop()
             return position + 8
         start, vr, length = self._value(frame, position, tag)
+        if tag in PIXELS and len(frames) == 1 and frame.header is not None:
+            frame.header.has_pixels = True
         keep = frame.header is not None and (len(frames) > 1 or tag in self.wanted)
         if length == UNDEFINED and vr in {b"OB", b"OW"}:
             return self._fragments(start, frame.end)

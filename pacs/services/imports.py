@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from pacs.models import ImportKind, ImportRun, ImportState
-from pacs.services.imports_engine import Engine, Listing, Progress, Stopped
+from pacs.services.imports_engine import Counting, Engine, Listing, Progress, Stopped
 from pacs.services.imports_journal import begin, finish
 from pacs.services.media import Candidate, Refusal, candidates
 from pacs.services.store import Source
@@ -82,7 +82,7 @@ def carry_out(
     listing: Listing,
     source: Source | None = None,
     readers: int = 4,
-    counted: bool = True,
+    counted: bool | Counting = True,
     alive: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
 ) -> None:

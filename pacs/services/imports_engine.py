@@ -35,6 +35,8 @@ WAITING = 128
 TICK = 0.1
 
 Listing = Callable[[], Iterable[Candidate | Refusal]]
+# How much there is, files and bytes, where that can be asked.
+Counting = Callable[[], tuple[int, int]]
 T = TypeVar("T")
 
 
@@ -105,7 +107,7 @@ class _Read:
 class Engine:
     """One run in this process. `stop` may be set by anybody at any time.
 
-    `counted`: the listing is gone through a second time, at once, to know how much there is.
+    `counted`: the listing is gone through a second time, at once, to know how much there is; or what to ask instead.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Engine:
         listing: Listing,
         source: Source,
         readers: int = 4,
-        counted: bool = True,
+        counted: bool | Counting = True,
         alive: Callable[[Progress], None] = lambda progress: None,
         stop: threading.Event | None = None,
     ) -> None:
@@ -207,6 +209,10 @@ class Engine:
 
     def _count(self) -> None:
         found = size = 0
+        if not isinstance(self._counted, bool):
+            found, self.progress.found_bytes = self._counted()
+            self.progress.found = found
+            return
         for each in self._listing():
             if self._halted():
                 return

@@ -111,7 +111,7 @@ def receive_candidate(*, source: Source, candidate: Candidate, volume: Volume | 
 
     Takes Part 10 files and, where they are plausible, data sets without preamble or file meta
     information. Raises NoDicom for what is neither, Changed when the file was written meanwhile,
-    and what `receive` raises.
+    what `receive` raises and what the candidate's own check does.
     """
     blocks = candidate.blocks()
     first = next(blocks, b"")
@@ -133,7 +133,14 @@ def receive_candidate(*, source: Source, candidate: Candidate, volume: Volume | 
             incoming.write(view[HEAD:])
         for block in blocks:
             incoming.write(block)
-        return incoming.finish()
+        received = incoming.finish()
+    if candidate.check is not None:
+        try:
+            candidate.check(received.header)
+        except BaseException:
+            received.discard()
+            raise
+    return received
 
 
 def _kind(first: bytes) -> tuple[bytes, str]:

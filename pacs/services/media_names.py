@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pacs.services.header import Header
 from radiology.errors import CannotUnderstand, Conflict
 
 LONGEST_NAME = 1000
@@ -24,13 +25,15 @@ class Candidate:
 
     `size` (bytes) and `mark` (when it was last changed, ns) tell in a later run whether it is still the
     same. `blocks` reads it from the beginning, each time anew, and raises a RadiologyError for what
-    cannot be read, is damaged or was changed meanwhile.
+    cannot be read, is damaged or was changed meanwhile. `check` looks at what it turned out to be, and raises for
+    what must not be taken.
     """
 
     name: str
     size: int
     mark: int
     blocks: Callable[[], Iterator[bytes]] = field(repr=False, compare=False)
+    check: Callable[[Header], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

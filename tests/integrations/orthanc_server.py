@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -13,8 +14,8 @@ from tests.daemons import free_port, wait_until
 
 
 @contextmanager
-def real_orthanc(folder: Path) -> Iterator[str]:
-    """Debian's Orthanc on free ports, its files in `folder`; its address."""
+def real_orthanc(folder: Path, **settings: Any) -> Iterator[str]:
+    """Debian's Orthanc on free ports, its files in `folder`; its address. `settings` go into its configuration."""
     http, dicom = free_port(), free_port()
     configuration = {
         "Name": "real",
@@ -27,6 +28,7 @@ def real_orthanc(folder: Path) -> Iterator[str]:
         "Plugins": [],
         "Locale": "C.UTF-8",
         "StableAge": 60,
+        **settings,
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "orthanc.json").write_text(json.dumps(configuration))
@@ -45,6 +47,6 @@ def real_orthanc(folder: Path) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/system", timeout=5).status_code == 200
+        return requests.get(f"{url}/system", timeout=5).status_code in {200, 401}
     except requests.RequestException:
         return False
