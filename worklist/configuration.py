@@ -1,7 +1,7 @@
-"""What this app adds to the configuration file: rooms with their hours, and devices. Blocks pass by, and stay out."""
+"""The worklist in the configuration file: rooms with their hours, devices, matching. Blocks pass by, and stay out."""
 
 from radiology.services.configuration import Section, register
-from worklist.models import Device, OpeningHours, Room
+from worklist.models import Device, OpeningHours, Room, WorklistSettings
 
 BY_CODE = ("site__code", "code")
 ROOMS = Section("rooms", Room, ("site", "code"), ("name", "location", "position", "slot_minutes", "is_active"))
@@ -27,4 +27,6 @@ DEVICES = Section(
     references={"room": BY_CODE, "node": ("title", "host", "port")},
 )
 
-register(ROOMS, HOURS, DEVICES)
+SETTINGS = Section("worklist_settings", WorklistSettings, ("site",), ("links_by_itself", "expects_orders"))
+
+register(ROOMS, HOURS, DEVICES, SETTINGS)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
@@ -18,8 +19,9 @@ from django.db.models import ForeignKey, Model
 from django.utils.translation import gettext as _
 
 from radiology.errors import InvalidValue, NotAllowed
-from radiology.models import ApiClient, AuditAction, Site
+from radiology.models import ApiClient, AuditAction, Procedure, ProcedureCode, ProcedureProtocol, Site
 from radiology.services import audit
+from radiology.services.catalogue import save_procedure
 
 FORMAT = 1
 LARGEST = 5 * 1024 * 1024
@@ -32,6 +34,7 @@ class Section:
 
     `when_new` are values that a row gets when it is made, whatever the file says. `references` are relations to
     other rows: by column, the paths whose values find the row, in the file a list. `only` says which rows are written.
+    `write` saves a row that has derived columns.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Section:
     when_new: dict[str, Any] = field(default_factory=dict)
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
     only: dict[str, Any] = field(default_factory=dict)
+    write: Callable[[Any], Any] | None = None
 
     @property
     def label(self) -> str:
@@ -90,7 +94,8 @@ class Section:
         changed = {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
         if found is not None and not changed:
             return None
-        return Change(self.label, str(row), found is None, changed, row.save)
+        apply = row.save if self.write is None else partial(self.write, row)
+        return Change(self.label, str(row), found is None, changed, apply)
 
     def _value(self, found: Model, name: str) -> Any:
         value = getattr(found, name)
@@ -163,6 +168,7 @@ register(
             "name",
             "time_zone",
             "issuer_of_patient_id",
+            "accession_pattern",
             "mrn_pattern",
             "temporary_mrn_pattern",
             "temporary_name_pattern",
@@ -172,6 +178,42 @@ register(
         ),
     ),
     Section("api_clients", ApiClient, ("name",), ("site", "is_active", "addresses", "requests_per_minute")),
+)
+
+BY_CODE = ("site__code", "code")
+register(
+    Section(
+        "procedures",
+        Procedure,
+        ("site", "code"),
+        (
+            "name",
+            "modality",
+            "body_part_examined",
+            "asks_laterality",
+            "duration",
+            "contrast",
+            "is_ionising",
+            "preparation",
+            "price_code",
+            "is_active",
+        ),
+        write=lambda procedure: save_procedure(procedure=procedure),
+    ),
+    Section(
+        "procedure_codes",
+        ProcedureCode,
+        ("procedure_ref", "coding_scheme_designator", "code_value"),
+        ("code_meaning",),
+        references={"procedure_ref": BY_CODE},
+    ),
+    Section(
+        "procedure_protocols",
+        ProcedureProtocol,
+        ("procedure_ref", "position"),
+        ("code_value", "coding_scheme_designator", "code_meaning"),
+        references={"procedure_ref": BY_CODE},
+    ),
 )
 
 

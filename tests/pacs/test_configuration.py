@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
 from pacs.models import ApplicationEntity, Volume
 from pacs.services.orthanc_nodes import nodes_of
+from radiology.admin.model_admin import ViewOnly
 from radiology.errors import InvalidValue, NotAllowed
-from radiology.models import ApiClient, AuditEvent, Site
+from radiology.models import ApiClient, AuditEvent, Procedure, Site
 from radiology.services import configuration
-from tests.factories import make_node, make_site, make_token, make_user
+from tests.factories import make_node, make_procedure, make_site, make_token, make_user
 from tests.radiology.admin_client import signed_in, superuser
+from worklist.models import WorklistSettings
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +68,46 @@ def test_what_is_written_out_and_read_in_elsewhere_is_the_same(tmp_path: Path) -
     assert ris.takes_availability and not ris.may_commit
     written = json.loads(configuration.export(who=None))
     assert {**written, "written_at": ""} == {**json.loads(text), "written_at": ""}
+
+
+# What is entered in the administration and is no configuration: people and what is theirs, secrets, medical records.
+NO_CONFIGURATION = {
+    "radiology.User", "radiology.SavedFilter", "radiology.ApiToken", "account.EmailAddress", "mfa.Authenticator",
+    "usersessions.UserSession", "radiology.Patient", "radiology.PatientIdentifier", "radiology.Order",
+    "radiology.RequestedProcedure",
+}  # fmt: skip
+# Values of configuration that are another installation's own affair.
+LEFT_OUT = {"webhooks": {"client"}}
+
+
+def test_whatever_is_configured_in_the_administration_stands_in_the_file() -> None:
+    sections = {section.model._meta.label: section for section in configuration.SECTIONS}
+    entered = {
+        model._meta.label for model, shown in admin.site._registry.items() if not isinstance(shown, ViewOnly)
+    } - NO_CONFIGURATION
+    assert entered - set(sections) == {"auth.Group"}  # the roles, in a section of their own shape
+    for section in configuration.SECTIONS:
+        shown = {*section.key, *section.fields, *LEFT_OUT.get(section.name, ())}
+        left = {field.name for field in section.model._meta.fields if field.editable and field.name != "id"} - shown
+        assert left == set(), section.name
+
+
+def test_the_catalogue_and_how_studies_are_matched_go_along(site: Site) -> None:
+    procedure = make_procedure("CTTHX", "CT Thorax", asks_laterality=True, duration=25)
+    procedure.codes.create(coding_scheme_designator="LN", code_value="24627-2", code_meaning="CT Chest")
+    procedure.protocols.create(position=1, code_value="P1", code_meaning="Thorax")
+    Site.objects.update(accession_pattern="{yyyy}{n:07}")
+    WorklistSettings.objects.create(site=site, expects_orders=True)
+    text = configuration.export(who=None)
+    Procedure.objects.all().delete()
+    WorklistSettings.objects.all().delete()
+    Site.objects.update(accession_pattern="{n:05}")
+    configuration.apply(text=text, who=None)
+    assert configuration.plan(text=text) == []
+    found = Procedure.objects.get()
+    assert (found.duration, found.asks_laterality, found.codes.get().code_value) == (25, True, "24627-2")
+    assert list(Procedure.objects.found_by(["thor"])) == [found]
+    assert WorklistSettings.objects.get().expects_orders and Site.objects.get().accession_pattern == "{yyyy}{n:07}"
 
 
 def test_no_secret_is_in_the_file() -> None:
