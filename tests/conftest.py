@@ -50,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("django_db")
         if (marker and (marker.kwargs.get("transaction") or marker.args)) or "transactional_db" in fixtures:
             raise pytest.UsageError(f"{item.nodeid}: use the fixture committed_db instead of transaction=True.")
-        if (marker or fixtures & {"db", "committed_db"}) and not fixtures & DAEMON_FIXTURES:
+        is_about_rights = item.get_closest_marker("rights") is not None
+        if (marker or fixtures & {"db", "committed_db"}) and not fixtures & DAEMON_FIXTURES and not is_about_rights:
             item.add_marker("database")
         if item.path.name.startswith("test_jobs"):
             item.add_marker("jobs")

@@ -38,7 +38,7 @@ from tests.pacs.visibility import (
 )
 from tests.radiology.admin_client import administrator
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.rights]
 
 
 @pytest.fixture
