@@ -19,8 +19,13 @@ NOW = f"{time.time_ns():x}"
 Kind = Callable[[int, int], bytes]
 
 
-def header(kind: str, number: int, connection: int, asked: str = "") -> str:
-    return f"MSH|^~\\&|BENCH|BENCH|SINAR|RAD|20260101120000||{kind}|{NOW}{connection:02}{number:06}|P|2.5.1{asked}"
+def fresh(connection: int) -> str:
+    """A number that no other message has."""
+    return f"{time.time_ns():x}{connection:02}"
+
+
+def header(kind: str, connection: int, asked: str = "") -> str:
+    return f"MSH|^~\\&|BENCH|BENCH|SINAR|RAD|20260101120000||{kind}|{fresh(connection)}|P|2.5.1{asked}"
 
 
 def patient(number: int, name: str = "SANTOSO^BUDI") -> str:
@@ -33,26 +38,26 @@ def message(*segments: str) -> bytes:
 
 def kept(number: int, connection: int) -> bytes:
     """Enhanced mode, answered when it is durable."""
-    return message(header("ADT^A08", number, connection, "|||AL|NE"), patient(connection), "PV1|1|I|ICU^1^2")
+    return message(header("ADT^A08", connection, "|||AL|NE"), patient(connection), "PV1|1|I|ICU^1^2")
 
 
 def new(number: int, connection: int) -> bytes:
-    return message(header("ADT^A04", number, connection), patient(connection * 100_000 + number + 1000))
+    return message(header("ADT^A04", connection), patient(connection * 100_000 + number + 1000))
 
 
 def visit(number: int, connection: int) -> bytes:
     """An update that says nothing new of the person: what a hospital sends most."""
-    return message(header("ADT^A08", number, connection), patient(connection), f"PV1|1|I|ICU^{number}^2")
+    return message(header("ADT^A08", connection), patient(connection), f"PV1|1|I|ICU^{number}^2")
 
 
 def renamed(number: int, connection: int) -> bytes:
-    return message(header("ADT^A08", number, connection), patient(connection, f"SANTOSO^BUDI{number}"))
+    return message(header("ADT^A08", connection), patient(connection, f"SANTOSO^BUDI{number}"))
 
 
 def order(number: int, connection: int) -> bytes:
-    placer = f"{NOW[-6:]}{connection:02}{number:06}"
+    placer = fresh(connection)
     return message(
-        header("ORM^O01", number, connection),
+        header("ORM^O01", connection),
         patient(connection),
         "PV1|1|O|RAD^1^2",
         f"ORC|NW|{placer}^HIS",
