@@ -4,13 +4,14 @@ import uuid
 import zoneinfo
 from datetime import date
 
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from radiology.accession_pattern import LONGEST, fill, period
 from radiology.errors import Conflict, InvalidValue
 from radiology.models import AccessionCounter, Order, Site
+from radiology.services.whole import atomic
 from radiology.signals import accession_number_chosen
 
 # Numbers that others brought along are stepped over; more in one row than this is a mistake in the pattern.
@@ -22,7 +23,7 @@ RAISE = (
 )
 
 
-@transaction.atomic
+@atomic()
 def next_accession_number(*, site: Site, day: date | None = None) -> str:
     """The next number of the site's pattern: higher than all before it in its period, and used by nothing yet.
 

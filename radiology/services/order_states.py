@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -10,6 +9,7 @@ from django.utils.translation import gettext as _
 from radiology.errors import Conflict
 from radiology.models import AuditAction, Order, OrderStatus, OrderVersion, ProcedureStatus, RequestedProcedure, User
 from radiology.services import audit
+from radiology.services.whole import atomic
 from radiology.signals import order_changed
 
 # FHIR R4 request state machine. What was revoked by mistake may be taken up again.
@@ -51,7 +51,7 @@ _WAITING = {OrderStatus.DRAFT, OrderStatus.ON_HOLD}
 _ENDED = {ProcedureStatus.COMPLETED, ProcedureStatus.DISCONTINUED, ProcedureStatus.CANCELLED}
 
 
-@transaction.atomic
+@atomic()
 def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: Any = None, reason: str = "") -> Order:
     """Move one procedure, and its order along with it.
 
@@ -80,7 +80,7 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
     return order
 
 
-@transaction.atomic
+@atomic()
 def move_order(
     *, order: Order, to: OrderStatus, who: Any = None, reason: str = "", version: int | None = None
 ) -> Order:

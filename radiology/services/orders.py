@@ -7,7 +7,6 @@ the right of us hears of it in the same transaction (radiology/signals.py).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -37,6 +36,7 @@ from radiology.services.order_procedures import (
 )
 from radiology.services.order_states import move_procedure, name_in_history, record_version
 from radiology.services.survivors import hold_survivor, note_late_arrival
+from radiology.services.whole import atomic
 from radiology.signals import order_changed, order_placed
 
 LONGEST_KEY = 128
@@ -44,7 +44,7 @@ CHANGEABLE = {OrderStatus.DRAFT, OrderStatus.ACTIVE, OrderStatus.ON_HOLD, OrderS
 OPEN = {OrderStatus.DRAFT, OrderStatus.ACTIVE, OrderStatus.ON_HOLD}
 
 
-@transaction.atomic
+@atomic()
 def place_order(
     *,
     site: Site,
@@ -117,7 +117,7 @@ def place_order(
     return order
 
 
-@transaction.atomic
+@atomic()
 def change_order(
     *,
     order: Order,
@@ -158,7 +158,7 @@ def change_order(
     return order
 
 
-@transaction.atomic
+@atomic()
 def add_procedures(
     *,
     order: Order,
@@ -195,7 +195,7 @@ def add_procedures(
     return made
 
 
-@transaction.atomic
+@atomic()
 def remove_procedure(
     *, procedure: RequestedProcedure, version: int | None, reason: str, who: Any = None, address: str | None = None
 ) -> Order:
@@ -209,7 +209,7 @@ def remove_procedure(
     return move_procedure(procedure=procedure, to=ProcedureStatus.CANCELLED, who=who, reason=require_reason(reason))
 
 
-@transaction.atomic
+@atomic()
 def restore_procedure(
     *,
     procedure: RequestedProcedure,

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from radiology.errors import Conflict
 from radiology.models import Order, OrderStatus, ProcedureStatus, RequestedProcedure
+from radiology.services.whole import atomic
 from worklist.models import OPEN, Device, ScheduledProcedureStep, StepStatus
 from worklist.services.stations import stations_of
 from worklist.services.steps import move_step
@@ -21,7 +22,7 @@ UNKNOWN = "OT"  # Other (PS3.3 C.7.3.1.1.1), for an order that names no modality
 _LIVING = {OrderStatus.ACTIVE, OrderStatus.ON_HOLD, OrderStatus.COMPLETED}
 
 
-@transaction.atomic
+@atomic()
 def plan_order(*, order: Order, who: Any = None) -> list[ScheduledProcedureStep]:
     """Make a step for each procedure of the order that waits to be done and has none; the steps that were made.
 
@@ -48,7 +49,7 @@ def plan_order(*, order: Order, who: Any = None) -> list[ScheduledProcedureStep]
     return steps
 
 
-@transaction.atomic
+@atomic()
 def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who: Any = None, reason: str = "") -> None:
     """Let the steps follow what became of their order: made, changed, called off or taken up again.
 

@@ -6,7 +6,6 @@ What a step does its procedure does too: the order follows (radiology/services/o
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -14,6 +13,7 @@ from radiology.errors import Conflict, NotFound, PreconditionFailed
 from radiology.models import AuditAction, Order, ProcedureStatus, RequestedProcedure
 from radiology.services import audit
 from radiology.services.order_states import move_procedure
+from radiology.services.whole import atomic
 from worklist.models import OPEN, ScheduledProcedureStep, StepStatus
 from worklist.services.room_guard import never_twice
 from worklist.signals import step_moved
@@ -34,7 +34,7 @@ MOVES: dict[str, set[str]] = {
 }
 
 
-@transaction.atomic
+@atomic()
 def move_step(
     *,
     step: ScheduledProcedureStep,
