@@ -149,7 +149,7 @@ def _group(order: Order, procedure: RequestedProcedure) -> Group:
     return Group(procedure, status, step.scheduled_start if step else None, step)
 
 
-def _told_of_patients(site_id: int, who: Any) -> list[Hl7Peer]:
+def _told_of_patients(site_id: int | None, who: Any) -> list[Hl7Peer]:
     return [peer for peer in peers.receiving(site_id=site_id) if peer.sends_patients and not _is_own(peer, who)]
 
 
