@@ -22,13 +22,14 @@ from integrations.hl7.enhanced import ORIGINAL, Wanted, wanted_by
 from integrations.hl7.mapping import mapped, read
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outcome import Outcome
+from integrations.hl7.repeats import find_earlier
 from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
 from radiology.errors import CannotUnderstand, RadiologyError
+from radiology.services.rows import Rewritten, Sought
 from radiology.services.whole import whole
 
 log = structlog.get_logger(__name__)
 
-SAME_WITHIN = timedelta(days=30)
 # Rings where what waits is done (backlog.py).
 BELL = "hl7_waiting"
 # How often the times of a peer are written, so that its row is not what everybody waits for.
@@ -36,19 +37,18 @@ NOTED_EVERY = timedelta(seconds=5)
 ATTEMPTS = 5
 GAVE_WAY = {"40P01", "40001", "55P03"}
 OPEN = (MessageState.RECEIVED, MessageState.WAITING, MessageState.FAILED)
-IS_KNOWN = (
-    f'SELECT 1 FROM "{Hl7Message._meta.db_table}" WHERE message_control_id = ANY(%s) AND received_at >= %s LIMIT 1'
-)
-# Written when a message was processed: all but what it is.
-RESULT = [
-    "state", "acknowledgment_code", "acknowledgment", "error", "note", "patient_ref", "order_ref", "changed",
-    "attempts", "processed_at",
-]  # fmt: skip
 # What is read of a message that is to be processed, beside its bytes where nobody has read them yet.
-CLAIMED = (
+_CLAIMED = (
     "direction", "state", "peer", "acknowledgment_code", "acknowledgment", "is_enhanced", "attempts", "message_code",
     "trigger_event",
 )  # fmt: skip
+_CLAIM = Sought(Hl7Message, "id = %s FOR UPDATE", fields=_CLAIMED)
+_CLAIM_WITH_RAW = Sought(Hl7Message, "id = %s FOR UPDATE", fields=[*_CLAIMED, "raw"])
+# All but what it is.
+_write_result = Rewritten(Hl7Message, [
+    "state", "acknowledgment_code", "acknowledgment", "error", "note", "patient_ref", "order_ref", "changed",
+    "attempts", "processed_at",
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def keep(arrivals: Sequence[Arrival]) -> list[Kept | None]:
     read = [_read(each, by_address[each.address]) if by_address[each.address] else None for each in arrivals]
     rows = [each.row for each in read if each is not None and each.row is not None]
     with transaction.atomic():
-        _find_earlier(rows)
+        find_earlier(rows)
         for each in read:
             if each is not None and each.row is not None and each.fault is not None and each.row.duplicate_of is None:
                 _answer(each.row, each.message, each.fault)
@@ -183,55 +183,6 @@ def _sender(message: Message, peers: list[Hl7Peer]) -> Hl7Peer | None:
         if peer.means(sending_application=message.sending_application, sending_facility=message.sending_facility)
     ]
     return max(meant, key=lambda peer: (peer.sending_application != "", peer.sending_facility != ""), default=None)
-
-
-def _find_earlier(rows: list[Hl7Message]) -> None:
-    """The same message, if it came within thirty days and was not rejected, which may have had reasons of ours.
-
-    Another message under the same control ID is noted. Whoever keeps a message of the same sender and control ID
-    waits until the transaction ends.
-    """
-    named = [row for row in rows if row.message_control_id]
-    keys = sorted({"\x1f".join(["hl7", *_sender_and_id(row)]) for row in named})
-    if not keys:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key", [keys])
-    found = _alike(named)
-    for row in named:
-        alike = [each for each in found if each.site_id == row.site_id and _sender_and_id(each) == _sender_and_id(row)]
-        row.reuses_control_id = any(bytes(each.content_sha256) != row.content_sha256 for each in alike)
-        same = (each for each in alike if bytes(each.content_sha256) == row.content_sha256)
-        earlier = next((each for each in same if each.state != MessageState.REJECTED), None)
-        if earlier is None:
-            found.insert(0, row)
-            continue
-        row.duplicate_of, row.state = earlier, MessageState.DUPLICATE
-        row.acknowledgment_code, row.acknowledgment = earlier.acknowledgment_code, bytes(earlier.acknowledgment)
-        row.patient_ref_id, row.order_ref_id = earlier.patient_ref_id, earlier.order_ref_id
-        row.processed_at = timezone.now()
-
-
-def _alike(rows: list[Hl7Message]) -> list[Hl7Message]:
-    """Messages of the last thirty days that have a control ID of these, the latest first. Most often there are none."""
-    control_ids, since = sorted({row.message_control_id for row in rows}), timezone.now() - SAME_WITHIN
-    with connection.cursor() as cursor:
-        cursor.execute(IS_KNOWN, [control_ids, since])
-        if cursor.fetchone() is None:
-            return []
-    there = Hl7Message.objects.filter(
-        duplicate_of=None,
-        replay_of=None,
-        direction=Direction.IN,
-        message_control_id__in=control_ids,
-        received_at__gte=since,
-        site_id__in={row.site_id for row in rows},
-    ).order_by("-received_at")
-    return list(there.defer("raw")[: 100 * len(control_ids)])
-
-
-def _sender_and_id(row: Hl7Message) -> tuple[str, str, str]:
-    return row.sending_application, row.sending_facility, row.message_control_id
 
 
 def _insert(rows: list[Hl7Message]) -> None:
@@ -359,7 +310,7 @@ def _fail(pk: int, undone: _Undone) -> tuple[str, bytes]:
 
 def _claim(pk: int, *, with_raw: bool) -> Hl7Message:
     """The row of a message, held until the transaction ends."""
-    found = Hl7Message.objects.select_for_update().only(*CLAIMED, *(["raw"] if with_raw else [])).get(pk=pk)
+    found = (_CLAIM_WITH_RAW if with_raw else _CLAIM)(pk)[0]
     if found.peer_id is not None:
         found.peer = peers.peer_of(found.peer_id)
     return found
@@ -375,7 +326,7 @@ def _write(row: Hl7Message, message: Message, fault: Fault | None, outcome: Outc
     row.patient_ref, row.order_ref = outcome.patient, outcome.order
     row.changed, row.note = outcome.changed, "\n".join(outcome.notes)
     _answer(row, message, fault, outcome)
-    row.save(update_fields=RESULT)
+    _write_result(row)
     _note([row])
     return row.acknowledgment_code, bytes(row.acknowledgment)
 

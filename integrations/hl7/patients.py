@@ -16,6 +16,7 @@ from radiology.models import IdentifierKind, Patient
 from radiology.services.accession import lock
 from radiology.services.identity import OtherIdentifier
 from radiology.services.registration import change_patient, register_patient
+from radiology.services.rows import Sought
 from radiology.services.survivors import hold_survivor, survivor_of
 
 # HL7 table 0203: a patient's number within a hospital, in the order in which one is chosen as the MRN.
@@ -31,6 +32,9 @@ KINDS = {
 DIGITS = {IdentifierKind.NIK: 16, IdentifierKind.BPJS: 13}
 # HL7 table 0001; what is not listed stays as it is and must be right.
 SEXES = {"U": "", "A": "O", "N": "O", "O": "O", "C": "O"}
+_WITH_NUMBER = "site_id = %s AND patient_id = %s AND provisional_for = ''"
+_OF_ANY_ISSUER = Sought(Patient, f"{_WITH_NUMBER} ORDER BY id LIMIT 3")
+_OF_ISSUER = Sought(Patient, f"{_WITH_NUMBER} AND issuer_of_patient_id IN ('', %s) ORDER BY id LIMIT 3")
 
 
 def numbers_of(segment: Segment, peer: Hl7Peer, *, field: int = 3, instead: int = 2) -> list[Identifier]:
@@ -79,10 +83,10 @@ def find(peer: Hl7Peer, number: Identifier) -> Patient | None:
 
 def _numbered(peer: Hl7Peer, number: Identifier) -> list[Patient]:
     """Those whom a number may mean; only those of its issuer, if there are such."""
-    found = Patient.objects.filter(site=peer.site_id, patient_id=number.value, provisional_for="")
     if number.issuer:
-        found = found.filter(issuer_of_patient_id__in=["", number.issuer])
-    known = list(found.order_by("pk")[:3])
+        known = _OF_ISSUER(peer.site_id, number.value, number.issuer)
+    else:
+        known = _OF_ANY_ISSUER(peer.site_id, number.value)
     for each in known:
         each.site = peer.site
     return [each for each in known if each.issuer_of_patient_id == number.issuer] or known
