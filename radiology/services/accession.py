@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from radiology.accession_pattern import LONGEST, fill, period
 from radiology.errors import Conflict, InvalidValue
 from radiology.models import AccessionCounter, Order, Site
+from radiology.services.rows import Sought
 from radiology.services.whole import atomic
 from radiology.signals import accession_number_chosen
 
@@ -21,6 +22,9 @@ RAISE = (
     " ON CONFLICT (site_id, period) DO UPDATE"
     f' SET last = "{AccessionCounter._meta.db_table}".last + 1 RETURNING last'
 )
+
+
+_ORDERS = Sought(Order, "site_id = %s AND accession_number = %s LIMIT 1", fields=["id"])
 
 
 @atomic()
@@ -49,7 +53,7 @@ def next_accession_number(*, site: Site, day: date | None = None) -> str:
 
 def is_taken(*, site: Site, accession_number: str) -> bool:
     """Whether an order has the number, or something to the right of us does (images that came with it)."""
-    if Order.objects.filter(site=site, accession_number=accession_number).exists():
+    if _ORDERS(site.pk, accession_number):
         return True
     answers = accession_number_chosen.send(sender=Order, site=site, accession_number=accession_number)
     return any(answer for _receiver, answer in answers)

@@ -34,8 +34,7 @@ def keep_placer_number(*, order: Order, number: str, who: Any = None) -> Order:
             order=order,
         )
     order.placer_order_number = number
-    Order.objects.filter(pk=order.pk).update(placer_order_number=number)
     changes = {"placer_order_number": [before, number]}
-    record_version(order=order, changes=changes, who=who)
+    record_version(order=order, changes=changes, who=who, written={"placer_order_number": number})
     order_changed.send(sender=Order, order=order, procedures=[], changes=changes, who=who)
     return order

@@ -1,5 +1,6 @@
 """The states of orders and of their procedures, and the only code that moves them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import F
@@ -119,9 +120,18 @@ def move_order(
     return order
 
 
-def record_version(*, order: Order, changes: dict[str, Any], who: Any = None, reason: str = "") -> None:
-    """Raise the order's version and keep what changed. The caller holds the row's lock and writes the fields."""
-    Order.objects.filter(pk=order.pk).update(version=F("version") + 1, updated_at=timezone.now())
+def record_version(
+    *,
+    order: Order,
+    changes: dict[str, Any],
+    who: Any = None,
+    reason: str = "",
+    written: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise the order's version and keep what changed. The caller holds the row's lock, and has written the fields or
+    has them written along (`written`).
+    """
+    Order.objects.filter(pk=order.pk).update(version=F("version") + 1, updated_at=timezone.now(), **(written or {}))
     order.version += 1
     OrderVersion.objects.create(
         order_ref=order,
@@ -185,10 +195,11 @@ def _write(
     who: Any,
     reason: str,
 ) -> None:
+    written: dict[str, Any] = {}
     if status != order.status:
         changes["status"] = [order.status, status]
         order.status = status
         order.status_reason = reason[:200]
-        Order.objects.filter(pk=order.pk).update(status=status, status_reason=order.status_reason)
-    record_version(order=order, changes=changes, who=who, reason=reason)
+        written = {"status": status, "status_reason": order.status_reason}
+    record_version(order=order, changes=changes, who=who, reason=reason, written=written)
     order_changed.send(sender=Order, order=order, procedures=procedures, changes=changes, who=who, reason=reason[:200])

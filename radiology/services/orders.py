@@ -58,12 +58,14 @@ def place_order(
     issuer_of_accession_number: str = "",
     accept_warnings: bool = False,
     asks_safety: bool = True,
+    is_unplaced: bool = False,
     address: str | None = None,
 ) -> Order:
     """A new order with its procedures; with a `client_key` that made one already, that one.
 
     `values` are fields of the order by name (order_fields.FIELDS and NUMBERS). `asks_safety` is left out by
-    those who speak for a system that has asked already (HL7) or where images were there first. An order for a
+    those who speak for a system that has asked already (HL7) or where images were there first. `is_unplaced`: the
+    caller has locked the key (`accession.lock`), looked, and found that nothing was made under it. An order for a
     patient who was merged into another is the other's; should that merge be undone, it goes back.
 
     Raises NotAllowed, InvalidValue (naming the field; several are in its facts as `fields`), Conflict with
@@ -75,7 +77,7 @@ def place_order(
     if patient.site_id != site.pk:
         raise InvalidValue(_("The patient belongs to another site."), field="patient")
     named, patient = patient, hold_survivor(patient)
-    if client_key:
+    if client_key and not is_unplaced:
         lock("order", site.pk, client_key)
         earlier = Order.objects.filter(site=site, client_key=client_key).first()
         if earlier is not None:
@@ -98,7 +100,7 @@ def place_order(
     order.save()
     if named.pk != patient.pk:
         note_late_arrival(named=named, row=order)
-    made = make_procedures(order=order, wanted=wanted)
+    made = make_procedures(order=order, wanted=wanted, is_first=True)
     audit.record(
         event="order.placed",
         action=AuditAction.CREATE,
@@ -152,8 +154,7 @@ def change_order(
         setattr(order, name, value)
     rows = [each for each in _procedures(order) if each.status not in {ProcedureStatus.CANCELLED}]
     _require_safe(order, _as_wanted(rows), accept_warnings=accept_warnings, asks=asks_safety, repeats=False)
-    Order.objects.filter(pk=order.pk).update(**differing)
-    record_version(order=order, changes=told, who=who, reason=clean(reason))
+    record_version(order=order, changes=told, who=who, reason=clean(reason), written=differing)
     order_changed.send(sender=Order, order=order, procedures=[], changes=told, who=who)
     return order
 

@@ -54,7 +54,10 @@ def move_step(
     would take a room's time again which somebody else has by now; PreconditionFailed when the step is no
     longer at `version`.
     """
+    procedure = step.requested_procedure_ref if alone else None
     step = lock_step(step)
+    if procedure is not None and procedure.pk == step.requested_procedure_ref_id:
+        step.requested_procedure_ref = procedure  # as who moved it holds it
     if version is not None and version != step.version:
         raise PreconditionFailed(
             _("Somebody else changed this examination meanwhile: look at it again, then repeat your change.")
