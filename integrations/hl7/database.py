@@ -3,7 +3,7 @@
 from django.db import connections
 
 # So often a statement is sent before it is prepared: parsed and planned once for each connection.
-PREPARED_AFTER = 5
+PREPARED_AFTER = 2
 
 
 def keep_connections() -> None:

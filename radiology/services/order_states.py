@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from radiology.errors import Conflict
 from radiology.models import AuditAction, Order, OrderStatus, OrderVersion, ProcedureStatus, RequestedProcedure, User
 from radiology.services import audit
+from radiology.services.rows import Sought
 from radiology.services.whole import atomic
 from radiology.signals import order_changed
 
@@ -49,6 +50,7 @@ PROCEDURE_MOVES: dict[str, set[str]] = {
     ProcedureStatus.CANCELLED: {ProcedureStatus.REQUESTED, ProcedureStatus.IN_PROGRESS},
 }
 _WAITING = {OrderStatus.DRAFT, OrderStatus.ON_HOLD}
+_LOCKED = Sought(Order, "id = %s FOR UPDATE")
 _ENDED = {ProcedureStatus.COMPLETED, ProcedureStatus.DISCONTINUED, ProcedureStatus.CANCELLED}
 
 
@@ -61,7 +63,7 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
 
     Moving to the state that it has changes nothing. Raises Conflict for a move that is not allowed.
     """
-    order = Order.objects.select_for_update().get(pk=procedure.order_ref_id)
+    (order,) = _LOCKED(procedure.order_ref_id)
     procedures = {each.pk: each for each in order.requested_procedures.order_by("pk")}
     mine = procedures[procedure.pk]
     if mine.status != to:
@@ -92,7 +94,7 @@ def move_order(
 
     Raises Conflict for a move that is not allowed, or when the order is no longer at `version`.
     """
-    order = Order.objects.select_for_update().get(pk=order.pk)
+    (order,) = _LOCKED(order.pk)
     if version is not None and version != order.version:
         raise Conflict(_("Somebody else changed this order meanwhile: look at it again, then repeat your change."))
     if order.status == to:

@@ -15,24 +15,31 @@ M = TypeVar("M", bound=models.Model)
 class Sought(Generic[M]):
     """Calling it with values gives the rows of `model` for which `condition` is true of them, in its order.
 
-    `fields` are those that are read, by default all; those that Django converts (JSON) and those that were left out are
-    read when somebody looks at them.
+    `fields` are those that are read, by default all; the others are read when somebody looks at them.
     """
 
     def __init__(self, model: type[M], condition: str, *, fields: Iterable[str] = ()) -> None:
         meta = model._meta
         wanted = {meta.pk.name, *fields} if fields else {each.name for each in meta.concrete_fields}
-        read = [each for each in meta.concrete_fields if each.name in wanted and not hasattr(each, "from_db_value")]
+        read = [each for each in meta.concrete_fields if each.name in wanted]
         columns = ", ".join(f'"{each.column}"' for each in read)
         self._model = model
         self._names = [each.attname for each in read]
+        self._converted = [(place, each) for place, each in enumerate(read) if hasattr(each, "from_db_value")]
         self._question = f'SELECT {columns} FROM "{meta.db_table}" WHERE {condition}'
 
     def __call__(self, *values: Any) -> list[M]:
         with connection.cursor() as cursor:
             cursor.execute(self._question, values)
             rows = cursor.fetchall()
-        return [self._model.from_db(connection.alias, self._names, row) for row in rows]
+        return [self._model.from_db(connection.alias, self._names, self._values(row)) for row in rows]
+
+    def _values(self, row: tuple[Any, ...]) -> list[Any]:
+        values = list(row)
+        for place, field in self._converted:
+            for convert in field.get_db_converters(connection):
+                values[place] = convert(values[place], None, connection)
+        return values
 
 
 class Rewritten(Generic[M]):
