@@ -2,20 +2,30 @@
 
 The address that this runs from must be a peer of the server; its messages register and order for real. Each
 connection sends a message, waits for its answer and sends the next. Prints messages answered a second, by kind.
+
+On a machine that others use too, the second figure says more: `--cpu sinar=PID --cpu postgres=PID` (the daemon's main
+process, PostgreSQL's) adds how many milliseconds of CPU each message cost in that process and all its descendants.
 """
 
 import argparse
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 NOW = f"{time.time_ns():x}"
 Kind = Callable[[int, int], bytes]
 
 
-def header(kind: str, number: int, connection: int, asked: str = "") -> str:
-    return f"MSH|^~\\&|BENCH|BENCH|SINAR|RAD|20260101120000||{kind}|{NOW}{connection:02}{number:06}|P|2.5.1{asked}"
+def fresh(connection: int) -> str:
+    """A number that no other message has."""
+    return f"{time.time_ns():x}{connection:02}"
+
+
+def header(kind: str, connection: int, asked: str = "") -> str:
+    return f"MSH|^~\\&|BENCH|BENCH|SINAR|RAD|20260101120000||{kind}|{fresh(connection)}|P|2.5.1{asked}"
 
 
 def patient(number: int, name: str = "SANTOSO^BUDI") -> str:
@@ -28,26 +38,26 @@ def message(*segments: str) -> bytes:
 
 def kept(number: int, connection: int) -> bytes:
     """Enhanced mode, answered when it is durable."""
-    return message(header("ADT^A08", number, connection, "|||AL|NE"), patient(connection), "PV1|1|I|ICU^1^2")
+    return message(header("ADT^A08", connection, "|||AL|NE"), patient(connection), "PV1|1|I|ICU^1^2")
 
 
 def new(number: int, connection: int) -> bytes:
-    return message(header("ADT^A04", number, connection), patient(connection * 100_000 + number + 1000))
+    return message(header("ADT^A04", connection), patient(connection * 100_000 + number + 1000))
 
 
 def visit(number: int, connection: int) -> bytes:
     """An update that says nothing new of the person: what a hospital sends most."""
-    return message(header("ADT^A08", number, connection), patient(connection), f"PV1|1|I|ICU^{number}^2")
+    return message(header("ADT^A08", connection), patient(connection), f"PV1|1|I|ICU^{number}^2")
 
 
 def renamed(number: int, connection: int) -> bytes:
-    return message(header("ADT^A08", number, connection), patient(connection, f"SANTOSO^BUDI{number}"))
+    return message(header("ADT^A08", connection), patient(connection, f"SANTOSO^BUDI{number}"))
 
 
 def order(number: int, connection: int) -> bytes:
-    placer = f"{NOW[-6:]}{connection:02}{number:06}"
+    placer = fresh(connection)
     return message(
-        header("ORM^O01", number, connection),
+        header("ORM^O01", connection),
         patient(connection),
         "PV1|1|O|RAD^1^2",
         f"ORC|NW|{placer}^HIS",
@@ -100,18 +110,33 @@ def run(host: str, port: int, kind: Kind, connections: int, seconds: float) -> t
     return sum(counts), time.monotonic() - began
 
 
+def cpu_of(root: int) -> float:
+    """Seconds of CPU that a process, its descendants and those of them that ended have used."""
+    ticks, known = 0, [root]
+    for pid in known:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, fields[11:15]))
+        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+            known += map(int, listing.read_text().split())
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=2575)
     parser.add_argument("--connections", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--cpu", action="append", default=[], metavar="NAME=PID")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     told = parser.parse_args()
+    roots = {name: int(pid) for name, _, pid in (each.partition("=") for each in told.cpu)}
     run(told.host, told.port, visit, told.connections, 1)  # the patients of each connection
     for name in told.kinds or KINDS:
+        before = {each: cpu_of(pid) for each, pid in roots.items()}
         count, took = run(told.host, told.port, KINDS[name], told.connections, told.seconds)
-        print(f"{name:12} {count / took:8.1f} a second")
+        costs = [f"{each} {1000 * (cpu_of(pid) - before[each]) / count:.2f} ms" for each, pid in roots.items()]
+        print(f"{name:12} {count / took:8.1f} a second  {'  '.join(costs)}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

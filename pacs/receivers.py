@@ -8,7 +8,10 @@ from pacs.models import Study
 from pacs.services import patient_merges  # noqa: F401  (registers what moves)
 from pacs.services.coercion import lay_patient_over
 from radiology.models import Patient, Site
+from radiology.services.rows import Sought
 from radiology.signals import accession_number_chosen, patient_saved
+
+_STUDIES = Sought(Study, "site_id = %s AND accession_number = %s LIMIT 1", fields=["id"])
 
 
 @receiver(patient_saved)
@@ -21,4 +24,4 @@ def send_new_name_with_objects(patient: Patient, is_new: bool, **_: Any) -> None
 @receiver(accession_number_chosen)
 def has_a_study(site: Site, accession_number: str, **_: Any) -> bool:
     """Images that came with a number would otherwise join the order that gets it."""
-    return Study.objects.filter(site=site, accession_number=accession_number).exists()
+    return bool(_STUDIES(site.pk, accession_number))

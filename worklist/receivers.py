@@ -8,7 +8,7 @@ from django.dispatch import receiver
 from pacs.models import StorageCommitment, Study
 from pacs.services import availability
 from pacs.signals import commitment_checked, studies_stored
-from radiology.models import Order
+from radiology.models import Order, RequestedProcedure
 from radiology.signals import order_changed, order_placed
 from worklist.models import PerformedProcedureStep
 from worklist.services import inference
@@ -18,9 +18,9 @@ from worklist.signals import study_completed, study_linked
 
 
 @receiver(order_placed)
-def plan_its_steps(order: Order, who: Any = None, **_: Any) -> None:
+def plan_its_steps(order: Order, procedures: Sequence[RequestedProcedure], who: Any = None, **_: Any) -> None:
     """In the transaction of the order: there is none without its steps."""
-    plan_order(order=order, who=who)
+    plan_order(order=order, new=procedures, who=who)
 
 
 @receiver(order_changed)

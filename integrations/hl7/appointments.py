@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from integrations.hl7 import orders, values
+from integrations.hl7 import order_lookup, orders, values
 from integrations.hl7.message import MISSING, Message, Segment
 from integrations.hl7.order_content import OrderContent, Wanted, procedure_of
 from integrations.hl7.outcome import Outcome
@@ -113,20 +113,20 @@ def _content(message: Message) -> OrderContent:
 def _key(message: Message, content: OrderContent, peer: Hl7Peer) -> str:
     """Under which an appointment's order is found again: the order's number, else the appointment's."""
     if content.placer_order_number or content.filler_order_number:
-        return orders.key_of(content, peer)
+        return order_lookup.key_of(content, peer)
     sch = message.first("SCH")
     number = clean(sch.text(1) or sch.text(2))
     if not number:
         raise InvalidValue(_("The appointment has no number."), field="SCH-1")
-    return orders.key_of_number(f"appointment {number}", peer)
+    return order_lookup.key_of_number(f"appointment {number}", peer)
 
 
 def _order(message: Message, peer: Hl7Peer, patient: Patient) -> Order | None:
     content = _content(message)
     key = _key(message, content, peer)
-    orders.lock_key(peer, key)
+    order_lookup.lock_key(peer, key)
     if content.placer_order_number or content.filler_order_number:
-        found = orders.find(content, peer, patient, field="SCH-26")
+        found = order_lookup.find(content, peer, patient, field="SCH-26")
         return found[0] if found else None
     order = Order.objects.filter(site=peer.site_id, client_key=key).first()
     if order is not None and order.patient_ref_id != patient.pk:

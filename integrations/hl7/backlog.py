@@ -15,6 +15,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from integrations.hl7 import inbox
+from integrations.hl7.database import keep_connections
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     os.nice(NICENESS)
+    keep_connections()
     left = LEFT_AT_START
     while not ended.is_set():
         try:

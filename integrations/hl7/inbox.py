@@ -16,18 +16,20 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from integrations.hl7 import dispatch, faults
+from integrations.hl7 import dispatch, faults, peers
 from integrations.hl7.acknowledgment import Fault, acknowledge
 from integrations.hl7.enhanced import ORIGINAL, Wanted, wanted_by
 from integrations.hl7.mapping import mapped, read
 from integrations.hl7.message import Message, parse
 from integrations.hl7.outcome import Outcome
+from integrations.hl7.repeats import find_earlier
 from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
 from radiology.errors import CannotUnderstand, RadiologyError
+from radiology.services.rows import Rewritten, Sought
+from radiology.services.whole import whole
 
 log = structlog.get_logger(__name__)
 
-SAME_WITHIN = timedelta(days=30)
 # Rings where what waits is done (backlog.py).
 BELL = "hl7_waiting"
 # How often the times of a peer are written, so that its row is not what everybody waits for.
@@ -35,11 +37,18 @@ NOTED_EVERY = timedelta(seconds=5)
 ATTEMPTS = 5
 GAVE_WAY = {"40P01", "40001", "55P03"}
 OPEN = (MessageState.RECEIVED, MessageState.WAITING, MessageState.FAILED)
-# Written when a message was processed: all but what it is.
-RESULT = [
+# What is read of a message that is to be processed, beside its bytes where nobody has read them yet.
+_CLAIMED = (
+    "direction", "state", "peer", "acknowledgment_code", "acknowledgment", "is_enhanced", "attempts", "message_code",
+    "trigger_event",
+)  # fmt: skip
+_CLAIM = Sought(Hl7Message, "id = %s FOR UPDATE", fields=_CLAIMED)
+_CLAIM_WITH_RAW = Sought(Hl7Message, "id = %s FOR UPDATE", fields=[*_CLAIMED, "raw"])
+# All but what it is.
+_write_result = Rewritten(Hl7Message, [
     "state", "acknowledgment_code", "acknowledgment", "error", "note", "patient_ref", "order_ref", "changed",
     "attempts", "processed_at",
-]  # fmt: skip
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,11 +90,7 @@ class Kept:
 
 def peers_at(address: str) -> list[Hl7Peer]:
     """The peers that may connect from there."""
-    return [peer for peer in _active_peers() if peer.admits(address)]
-
-
-def _active_peers() -> list[Hl7Peer]:
-    return list(Hl7Peer.objects.active().select_related("site").prefetch_related("mappings").order_by("pk"))
+    return [peer for peer in peers.active() if peer.admits(address)]
 
 
 def keep(arrivals: Sequence[Arrival]) -> list[Kept | None]:
@@ -93,13 +98,13 @@ def keep(arrivals: Sequence[Arrival]) -> list[Kept | None]:
 
     Raises OperationalError when the database cannot keep them.
     """
-    active = _active_peers()
+    active = peers.active()
     addresses = {each.address for each in arrivals}
     by_address = {address: [peer for peer in active if peer.admits(address)] for address in addresses}
     read = [_read(each, by_address[each.address]) if by_address[each.address] else None for each in arrivals]
     rows = [each.row for each in read if each is not None and each.row is not None]
     with transaction.atomic():
-        _find_earlier(rows)
+        find_earlier(rows)
         for each in read:
             if each is not None and each.row is not None and each.fault is not None and each.row.duplicate_of is None:
                 _answer(each.row, each.message, each.fault)
@@ -180,45 +185,6 @@ def _sender(message: Message, peers: list[Hl7Peer]) -> Hl7Peer | None:
     return max(meant, key=lambda peer: (peer.sending_application != "", peer.sending_facility != ""), default=None)
 
 
-def _find_earlier(rows: list[Hl7Message]) -> None:
-    """The same message, if it came within thirty days and was not rejected, which may have had reasons of ours.
-
-    Another message under the same control ID is noted. Whoever keeps a message of the same sender and control ID
-    waits until the transaction ends.
-    """
-    named = [row for row in rows if row.message_control_id]
-    keys = sorted({"\x1f".join(["hl7", *_sender_and_id(row)]) for row in named})
-    if not keys:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key", [keys])
-    there = Hl7Message.objects.filter(
-        duplicate_of=None,
-        replay_of=None,
-        direction=Direction.IN,
-        message_control_id__in=sorted({row.message_control_id for row in named}),
-        received_at__gte=timezone.now() - SAME_WITHIN,
-        site_id__in={row.site_id for row in named},
-    ).order_by("-received_at")
-    found: list[Hl7Message] = list(there.defer("raw")[: 100 * len(keys)])
-    for row in named:
-        alike = [each for each in found if each.site_id == row.site_id and _sender_and_id(each) == _sender_and_id(row)]
-        row.reuses_control_id = any(bytes(each.content_sha256) != row.content_sha256 for each in alike)
-        same = (each for each in alike if bytes(each.content_sha256) == row.content_sha256)
-        earlier = next((each for each in same if each.state != MessageState.REJECTED), None)
-        if earlier is None:
-            found.insert(0, row)
-            continue
-        row.duplicate_of, row.state = earlier, MessageState.DUPLICATE
-        row.acknowledgment_code, row.acknowledgment = earlier.acknowledgment_code, bytes(earlier.acknowledgment)
-        row.patient_ref_id, row.order_ref_id = earlier.patient_ref_id, earlier.order_ref_id
-        row.processed_at = timezone.now()
-
-
-def _sender_and_id(row: Hl7Message) -> tuple[str, str, str]:
-    return row.sending_application, row.sending_facility, row.message_control_id
-
-
 def _insert(rows: list[Hl7Message]) -> None:
     """First those that others of the same moment may point at."""
     for wave in ([row for row in rows if row.duplicate_of is None], [row for row in rows if row.duplicate_of]):
@@ -293,38 +259,74 @@ def process(pk: int, *, message: Message | None = None) -> tuple[str, bytes]:
     """
     for attempt in range(ATTEMPTS):
         try:
-            with transaction.atomic():
+            try:
                 return _process(pk, message)
+            except _Undone as undone:
+                return _fail(pk, undone)
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", "") not in GAVE_WAY or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
 
+class _Undone(Exception):
+    """Nothing of what a message asks for was done, and why."""
+
+    def __init__(self, fault: Fault, message: Message) -> None:
+        super().__init__(fault.text)
+        self.fault, self.message = fault, message
+
+
 def _process(pk: int, message: Message | None) -> tuple[str, bytes]:
-    rows = Hl7Message.objects.select_for_update(of=("self",)).select_related("peer__site")
-    row = (rows if message is None else rows.defer("raw")).get(pk=pk)
-    if row.direction != Direction.IN or row.state not in OPEN or row.peer is None:
-        return row.acknowledgment_code, bytes(row.acknowledgment)
-    if message is None:
-        message = read(bytes(row.raw), row.peer)
-    outcome = Outcome()
-    fault: Fault | None = None
-    row.attempts = min(row.attempts + 1, 32_000)
-    try:
-        with transaction.atomic():
+    """Raises _Undone; then not even the message's row was written."""
+    with whole():
+        row = _claim(pk, with_raw=message is None)
+        if not _is_open(row):
+            return row.acknowledgment_code, bytes(row.acknowledgment)
+        assert row.peer is not None
+        if message is None:
+            message = read(bytes(row.raw), row.peer)
+        outcome = Outcome()
+        try:
             dispatch.handler_of(message)(message, row.peer, outcome)
-    except RadiologyError as error:
-        fault, outcome = faults.fault_of(error), Outcome()
-    except OperationalError:
-        raise
-    except Exception as error:
-        log.exception("hl7_message_failed", message=row.pk, kind=row.kind, exc_info=error)
-        fault, outcome = faults.unexpected(), Outcome()
+        except RadiologyError as error:
+            raise _Undone(faults.fault_of(error), message) from error
+        except OperationalError:
+            raise
+        except Exception as error:
+            log.exception("hl7_message_failed", message=row.pk, kind=row.kind, exc_info=error)
+            raise _Undone(faults.unexpected(), message) from error
+        return _write(row, message, None, outcome)
+
+
+def _fail(pk: int, undone: _Undone) -> tuple[str, bytes]:
+    """Write down why a message failed, unless somebody else did it meanwhile."""
+    with transaction.atomic():
+        row = _claim(pk, with_raw=False)
+        if not _is_open(row):
+            return row.acknowledgment_code, bytes(row.acknowledgment)
+        return _write(row, undone.message, undone.fault, Outcome())
+
+
+def _claim(pk: int, *, with_raw: bool) -> Hl7Message:
+    """The row of a message, held until the transaction ends."""
+    found = (_CLAIM_WITH_RAW if with_raw else _CLAIM)(pk)[0]
+    if found.peer_id is not None:
+        found.peer = peers.peer_of(found.peer_id)
+    return found
+
+
+def _is_open(row: Hl7Message) -> bool:
+    return row.direction == Direction.IN and row.state in OPEN and row.peer_id is not None
+
+
+def _write(row: Hl7Message, message: Message, fault: Fault | None, outcome: Outcome) -> tuple[str, bytes]:
+    """Write down what became of a message, and return MSA-1 and the answer."""
+    row.attempts = min(row.attempts + 1, 32_000)
     row.patient_ref, row.order_ref = outcome.patient, outcome.order
     row.changed, row.note = outcome.changed, "\n".join(outcome.notes)
     _answer(row, message, fault, outcome)
-    row.save(update_fields=RESULT)
+    _write_result(row)
     _note([row])
     return row.acknowledgment_code, bytes(row.acknowledgment)
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from integrations.hl7 import faults, inbox
 from integrations.hl7.acknowledgment import acknowledge
+from integrations.hl7.database import keep_connections
 from integrations.hl7.inbox import Kept
 from integrations.hl7.keeper import Keeper
 from integrations.hl7.mllp import BadFrame, Framer, TokenRequest, frame
@@ -72,7 +73,7 @@ class Listener:
         self._stopping = asyncio.Event()
 
     def run(self) -> None:
-        _keep_database_connections()
+        keep_connections()
         self._keeper.start()
         asyncio.run(self._serve())
         self._keeper.stop()
@@ -262,14 +263,6 @@ def _tune(writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _keep_database_connections() -> None:
-    """Each thread of the pool keeps one connection, which is looked at before each message."""
-    connections.settings["default"]["CONN_MAX_AGE"] = None
-    connections.settings["default"]["OPTIONS"] = {
-        name: value for name, value in (connections.settings["default"].get("OPTIONS") or {}).items() if name != "pool"
-    }
 
 
 def tls_context(options: dict[str, Any]) -> ssl.SSLContext:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import values
@@ -15,6 +14,7 @@ from radiology.dicom import clean
 from radiology.errors import InvalidValue, NotFound
 from radiology.models import PregnancyStatus, Priority, Procedure
 from radiology.services.order_procedures import ProcedureRequest
+from radiology.services.rows import Sought
 
 # HL7 table 0027 and the older words of TQ.6.
 PRIORITIES = {
@@ -32,6 +32,7 @@ SIDES = {"R": "R", "RT": "R", "RIGHT": "R", "L": "L", "LT": "L", "LEFT": "L", "B
 OURS = {"", "L", "LOCAL", "99SINAR"}
 PREGNANT = "B6"  # HL7 table 0009
 UNKNOWN_MODALITY = "OT"
+_OF_OUR_CODE = Sought(Procedure, "site_id = %s AND code = %s ORDER BY is_active DESC, id LIMIT 1")
 
 
 @dataclass
@@ -222,18 +223,19 @@ def procedure_of(said: Repetition, peer: Hl7Peer, *, field: str, modality: str, 
         scheme="" if scheme in OURS else scheme,
         description=text[:64] or code,
         modality=modality or UNKNOWN_MODALITY,
+        is_ad_hoc=True,
         **common,
     )
 
 
 def _entry(peer: Hl7Peer, code: str, scheme: str) -> Procedure | None:
     """The catalogue's entry: by the scheme that is named, else by our own code."""
-    catalogue = Procedure.objects.filter(site=peer.site_id).order_by("-is_active", "pk")
     if scheme not in OURS:
+        catalogue = Procedure.objects.filter(site=peer.site_id).order_by("-is_active", "pk")
         named = catalogue.filter(codes__coding_scheme_designator=scheme, codes__code_value=code).first()
         if named is not None:
             return named
-    return catalogue.filter(Q(code=code)).first() if code else None
+    return next(iter(_OF_OUR_CODE(peer.site_id, code)), None) if code else None
 
 
 def _side(obr: Segment) -> str:

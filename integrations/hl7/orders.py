@@ -1,8 +1,6 @@
 """ORM^O01, OMG^O19, OMI^O23: orders placed, changed and called off (IHE RAD-2)."""
 
-import hashlib
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,22 +10,29 @@ from integrations.hl7 import order_content, patients
 from integrations.hl7.acknowledgment import OrderReply
 from integrations.hl7.message import Message, lacks
 from integrations.hl7.order_content import OrderContent, Wanted
+from integrations.hl7.order_lookup import find, key_of, lock_key
 from integrations.hl7.outcome import Outcome
 from integrations.models import Hl7Peer
 from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import Order, OrderOrigin, OrderStatus, Patient, ProcedureStatus, RequestedProcedure
 from radiology.services import order_moves
-from radiology.services.accession import lock
 from radiology.services.identity import Identity, means
 from radiology.services.order_numbers import keep_placer_number
 from radiology.services.order_procedures import ProcedureRequest
-from radiology.services.orders import LONGEST_KEY, add_procedures, change_order, place_order, remove_procedure
+from radiology.services.orders import add_procedures, change_order, place_order, remove_procedure
 from radiology.services.patient_values import LONGEST
 from radiology.services.registration import change_patient
+from radiology.services.rows import Sought
 from radiology.services.survivors import hold_survivor, note_late_arrival
 from worklist.models import ScheduledProcedureStep
 from worklist.services.step_details import detail_step
 
+_STEPS = Sought(
+    ScheduledProcedureStep,
+    f'requested_procedure_ref_id IN (SELECT id FROM "{RequestedProcedure._meta.db_table}" WHERE order_ref_id = %s)'
+    " ORDER BY id",
+    fields=["requested_procedure_ref"],
+)
 _CALLED_OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 
 
@@ -91,7 +96,8 @@ def _new(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Outcom
     order, is_same = found
     if order.status in {OrderStatus.REVOKED, OrderStatus.ENTERED_IN_ERROR}:
         raise Conflict(_("This order was called off: place it under another number."), field="ORC-2")
-    new = [each for each in content.wanted if _match(each.request, order) is None]
+    living = _living(order)
+    new = [each for each in content.wanted if _match(each.request, living) is None]
     if not new and not is_same:
         raise Conflict(
             _("There is an order with the accession number %(number)s already.") % {"number": content.accession_number},
@@ -129,14 +135,14 @@ def _change(content: OrderContent, peer: Hl7Peer, patient: Patient, outcome: Out
 
 def _exchange(content: OrderContent, order: Order, peer: Hl7Peer, outcome: Outcome) -> None:
     """The procedures of a change: those that are not there are added; the one that they stand for is called off."""
-    matched = [(each, _match(each.request, order)) for each in content.wanted]
+    there = _living(order)
+    matched = [(each, _match(each.request, there)) for each in content.wanted]
     for each, procedure in matched:
         if procedure is not None:
-            _detail(each, procedure, peer, outcome)
+            _detail_first(each, procedure, peer, outcome)
     new = [each for each, procedure in matched if procedure is None]
     if not new:
         return
-    there = _living(order)
     stand = {procedure.pk for _each, procedure in matched if procedure is not None}
     left = [each for each in there if each.pk not in stand]
     _add(new, order, peer, outcome)
@@ -162,8 +168,9 @@ def _call_off(
 ) -> Order:
     order = _require(content, peer, patient)
     before = order.version
-    named = [procedure for each in content.wanted if (procedure := _match(each.request, order)) is not None]
-    others = {each.pk for each in _living(order)} - {each.pk for each in named}
+    living = _living(order)
+    named = [found for each in content.wanted if (found := _match(each.request, living)) is not None]
+    others = {each.pk for each in living} - {each.pk for each in named}
     if named and others and content.accession_number:
         for procedure in named:
             order.refresh_from_db()
@@ -225,11 +232,11 @@ def _place(content: OrderContent, key: str, peer: Hl7Peer, patient: Patient, out
         accession_number=content.accession_number,
         accept_warnings=True,
         asks_safety=False,
+        is_unplaced=True,
     )
     outcome.did("created", order)
-    made = order.requested_procedures.order_by("pk")
-    for each, procedure in zip(content.wanted, made, strict=True):
-        _detail(each, procedure, peer, outcome)
+    for each, step in zip(content.wanted, _STEPS(order.pk), strict=True):
+        _detail(each, step, peer, outcome)
     _alert(content, patient, peer, outcome)
     return order
 
@@ -246,15 +253,19 @@ def _add(new: list[Wanted], order: Order, peer: Hl7Peer, outcome: Outcome) -> No
     )
     outcome.did("changed", order)
     for each, procedure in zip(new, made, strict=True):
-        _detail(each, procedure, peer, outcome)
+        _detail_first(each, procedure, peer, outcome)
 
 
-def _detail(wanted: Wanted, procedure: RequestedProcedure, peer: Hl7Peer, outcome: Outcome) -> None:
+def _detail_first(wanted: Wanted, procedure: RequestedProcedure, peer: Hl7Peer, outcome: Outcome) -> None:
     step = ScheduledProcedureStep.objects.filter(requested_procedure_ref=procedure).order_by("pk").first()
-    if step is None:
-        return
+    if step is not None:
+        _detail(wanted, step, peer, outcome)
+
+
+def _detail(wanted: Wanted, step: ScheduledProcedureStep, peer: Hl7Peer, outcome: Outcome) -> None:
     outcome.did("scheduled", step)
-    detail_step(step=step, details=wanted.details, who=peer)
+    if any(wanted.details.values()):
+        detail_step(step=step, details=wanted.details, who=peer)
 
 
 def _alert(content: OrderContent, patient: Patient, peer: Hl7Peer, outcome: Outcome) -> None:
@@ -281,45 +292,10 @@ def _require(content: OrderContent, peer: Hl7Peer, patient: Patient) -> Order:
     return found[0]
 
 
-def find(content: OrderContent, peer: Hl7Peer, patient: Patient, *, field: str = "ORC-2") -> tuple[Order, bool] | None:
-    """The order that is meant, and whether its own numbers say so rather than the accession number alone.
-
-    Raises Conflict when it is another patient's, InvalidValue when it may be one of several.
-    """
-    orders = Order.objects.filter(site=peer.site_id)
-    ways: list[tuple[dict[str, str], bool]] = [({"client_key": key_of(content, peer)}, True)]
-    if content.placer_order_number:
-        ways.append(({"placer_order_number": content.placer_order_number, "patient_ref": str(patient.pk)}, True))
-    if content.filler_order_number:
-        ways.append(({"filler_order_number": content.filler_order_number}, True))
-        ways.append(({"accession_number": content.filler_order_number}, True))
-        if own := _own_id(content.filler_order_number):
-            ways.append(({"public_id": own}, True))
-    if content.accession_number:
-        ways.append(({"accession_number": content.accession_number}, not content.placer_order_number))
-    for way, is_same in ways:
-        found = list(orders.filter(**way).select_related("site", "patient_ref").order_by("pk")[:2])
-        if len(found) > 1:
-            raise InvalidValue(_("Several orders have this number: name the accession number."), field=field)
-        if found and found[0].patient_ref_id != patient.pk:
-            raise Conflict(_("The order with this number is another patient's."), field=field)
-        if found:
-            return found[0], is_same or found[0].placer_order_number == content.placer_order_number
-    return None
-
-
-def _own_id(number: str) -> str:
-    """What an order without any number is called where we send it; empty for what is no such name."""
-    try:
-        return str(uuid.UUID(number)) if len(number) == 36 else ""
-    except ValueError:
-        return ""
-
-
-def _match(request: ProcedureRequest, order: Order) -> RequestedProcedure | None:
-    """The procedure of the order that is meant: by its id, else by its code, else by its text."""
+def _match(request: ProcedureRequest, living: Sequence[RequestedProcedure]) -> RequestedProcedure | None:
+    """The procedure of an order that is meant: by its id, else by its code, else by its text."""
     code = request.procedure.code if request.procedure else request.code
-    for each in _living(order):
+    for each in living:
         if request.requested_procedure_id:
             is_meant = each.requested_procedure_id == request.requested_procedure_id
         elif code:
@@ -335,33 +311,7 @@ def _living(order: Order) -> list[RequestedProcedure]:
     return list(order.requested_procedures.exclude(status__in=_CALLED_OFF).order_by("pk"))
 
 
-def key_of(content: OrderContent, peer: Hl7Peer) -> str:
-    """Under which the order is made once, however often and from how many sides it is sent."""
-    number = "^".join(part for part in (content.placer_order_number, content.placer_namespace) if part)
-    if not number:
-        number = content.accession_number and f"accession {content.accession_number}"
-    if not number:
-        number = content.filler_order_number and f"filler {content.filler_order_number}"
-    if not number:
-        raise InvalidValue(_("The order has no number: ORC-2 is empty."), field="ORC-2")
-    return key_of_number(number, peer)
-
-
-def key_of_number(number: str, peer: Hl7Peer) -> str:
-    """The same, of what its system calls an order."""
-    key = f"hl7 {peer.pk} {number}"
-    if len(key) > LONGEST_KEY or not key.isprintable():
-        key = f"hl7 {peer.pk} {hashlib.sha256(number.encode()).hexdigest()}"
-    return key
-
-
-def lock_key(peer: Hl7Peer, key: str) -> None:
-    """Until the transaction ends, whoever places the same order waits."""
-    lock("order", peer.site_id, key)
-
-
 def _tell(order: Order, before: int, outcome: Outcome) -> None:
-    order.refresh_from_db()
     if order.version != before:
         outcome.did("changed", order)
     else:

@@ -1,7 +1,7 @@
 """The patient that a PID segment means: found, registered, or brought up to date (IHE RAD-1, RAD-12; PIX ITI-8)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -16,6 +16,7 @@ from radiology.models import IdentifierKind, Patient
 from radiology.services.accession import lock
 from radiology.services.identity import OtherIdentifier
 from radiology.services.registration import change_patient, register_patient
+from radiology.services.rows import Sought
 from radiology.services.survivors import hold_survivor, survivor_of
 
 # HL7 table 0203: a patient's number within a hospital, in the order in which one is chosen as the MRN.
@@ -31,6 +32,9 @@ KINDS = {
 DIGITS = {IdentifierKind.NIK: 16, IdentifierKind.BPJS: 13}
 # HL7 table 0001; what is not listed stays as it is and must be right.
 SEXES = {"U": "", "A": "O", "N": "O", "O": "O", "C": "O"}
+_WITH_NUMBER = "site_id = %s AND patient_id = %s AND provisional_for = ''"
+_OF_ANY_ISSUER = Sought(Patient, f"{_WITH_NUMBER} ORDER BY id LIMIT 3")
+_OF_ISSUER = Sought(Patient, f"{_WITH_NUMBER} AND issuer_of_patient_id IN ('', %s) ORDER BY id LIMIT 3")
 
 
 def numbers_of(segment: Segment, peer: Hl7Peer, *, field: int = 3, instead: int = 2) -> list[Identifier]:
@@ -66,18 +70,26 @@ def find(peer: Hl7Peer, number: Identifier) -> Patient | None:
 
     A number without issuer is anybody's. Raises InvalidValue when it is that of several.
     """
-    lock("patient", peer.site_id, number.value)
-    found = Patient.objects.filter(site=peer.site_id, patient_id=number.value, provisional_for="")
-    if number.issuer:
-        found = found.filter(issuer_of_patient_id__in=["", number.issuer])
-    known = list(found.select_related("merged_into", "site").order_by("pk")[:3])
-    exact = [each for each in known if each.issuer_of_patient_id == number.issuer]
-    known = exact or known
+    known = _numbered(peer, number)
+    if not known:
+        lock("patient", peer.site_id, number.value)
+        known = _numbered(peer, number)
     if len(known) > 1:
         raise InvalidValue(
             _("Several patients have this number: name its issuer (PID-3.4)."), field="issuer_of_patient_id"
         )
     return known[0] if known else None
+
+
+def _numbered(peer: Hl7Peer, number: Identifier) -> list[Patient]:
+    """Those whom a number may mean; only those of its issuer, if there are such."""
+    if number.issuer:
+        known = _OF_ISSUER(peer.site_id, number.value, number.issuer)
+    else:
+        known = _OF_ANY_ISSUER(peer.site_id, number.value)
+    for each in known:
+        each.site = peer.site
+    return [each for each in known if each.issuer_of_patient_id == number.issuer] or known
 
 
 def find_or_register(peer: Hl7Peer, pid: Segment, outcome: Outcome) -> tuple[Patient, bool]:
@@ -119,13 +131,8 @@ def update(peer: Hl7Peer, pid: Segment, patient: Patient, outcome: Outcome) -> P
     """
     held = hold_survivor(patient)
     said = values_of(pid)
-    numbers = [each for each in numbers_of(pid, peer) if (each.value, each.issuer) != _own(held)]
-    known = [
-        {"kind": each.kind, "value": each.value, "issuer": each.issuer} for each in held.identifiers.order_by("pk")
-    ]
-    # A number that led here through a merge stands among the others already.
-    new = [given for each in numbers if (given := _as_given(each)) not in known and not _is_known(given, known)]
-    if not new and all(getattr(held, name) == value for name, value in said.items()):
+    numbers = [_as_given(each) for each in numbers_of(pid, peer) if (each.value, each.issuer) != _own(held)]
+    if not _of_these_new(numbers, held) and all(getattr(held, name) == value for name, value in said.items()):
         return held
     # Held against those who edit at the same moment, who then are told.
     before = Patient.objects.select_for_update(no_key=True).values_list("version", flat=True).get(pk=held.pk)
@@ -134,12 +141,26 @@ def update(peer: Hl7Peer, pid: Segment, patient: Patient, outcome: Outcome) -> P
         patient=held,
         version=before,
         values=said,
-        identifiers=[*known, *new] if new else None,
+        identifiers=_of_these_new(numbers, held) or None,
         reason=_("The hospital system says so"),
     )
     if changed.version != before:
         outcome.did("changed", changed)
     return changed
+
+
+def _of_these_new(numbers: Sequence[dict[str, str]], held: Patient) -> list[dict[str, str]]:
+    """All other numbers of a patient from now on; none when it has all of `numbers` already.
+
+    A number that led here through a merge stands among the others already.
+    """
+    if not numbers:
+        return []
+    known = [
+        {"kind": each.kind, "value": each.value, "issuer": each.issuer} for each in held.identifiers.order_by("pk")
+    ]
+    new = [each for each in numbers if not _is_known(each, known)]
+    return [*known, *new] if new else []
 
 
 def _own(patient: Patient) -> tuple[str, str]:

@@ -91,11 +91,6 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
             return found.filter(client=who.client_id)
         return found if who.sees_every_site else found.filter(site_id=who.site_id)
 
-    def told_of(self, event: str) -> Self:
-        """Those that want to know of such an event, and are at work."""
-        found = self.filter(Q(client=None) | Q(client__is_active=True), is_active=True, events__contains=[event])
-        return found.exclude(secret_encrypted="")
-
 
 class Webhook(models.Model):
     """An address that is told of events. Secrets are kept encrypted; `failures` in a row decide how long it rests."""

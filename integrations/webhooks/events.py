@@ -14,12 +14,21 @@ from django.utils import timezone
 
 from integrations.models import Webhook, WebhookDelivery
 from pacs.models import Study
-from radiology.models import Job, Order, Report
+from radiology.models import ApiClient, Job, Order, Report
 from radiology.services import jobs
+from radiology.services.rows import Sought
 from worklist.models import ScheduledProcedureStep
 
 KIND = "integrations.deliver_webhook"
 MAX_ATTEMPTS = 60
+# Those that want to know of an event, and are at work.
+_LISTENING = Sought(
+    Webhook,
+    "is_active AND secret_encrypted <> '' AND %s = ANY(events) AND (client_id IS NULL OR EXISTS ("
+    f'SELECT FROM "{ApiClient._meta.db_table}" AS client WHERE client.is_active'
+    f' AND client.id = "{Webhook._meta.db_table}".client_id'
+    ")) ORDER BY id",
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,7 @@ def tell(*, event: str, about: Callable[[], Iterable[Happening]], site_id: int |
 
     `about` is asked only when there is such a webhook. `site_id`: all of it is about this site.
     """
-    listening = Webhook.objects.told_of(event).order_by("pk")
-    webhooks = list(listening if site_id is None else listening.filter(site=site_id))
+    webhooks = [each for each in _LISTENING(event) if site_id in {None, each.site_id}]
     if not webhooks:
         return 0
     now = timezone.now()

@@ -12,6 +12,7 @@ from pacs.services.answers import element
 from pacs.services.attributes import BY_KEYWORD
 from pacs.signals import studies_changed
 from radiology.models import Patient
+from radiology.services.rows import Sought
 
 PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 ISSUER = "00100021"
@@ -58,11 +59,14 @@ def with_attributes(overlay: Mapping[str, Any], attributes: Mapping[str, dict[st
     return {"at": at, "attributes": {**overlay.get("attributes", {}), **attributes}}
 
 
+_STUDIES = Sought(Study, "patient_ref_id = %s LIMIT 1", fields=["id"])
+
+
 def lay_patient_over(patient: Patient) -> None:
     """Let all objects of a patient say what the patient's row says, where they came with other words."""
-    studies = list(Study.objects.select_for_update().filter(patient_ref=patient).order_by("pk"))
-    if not studies:
+    if not _STUDIES(patient.pk):
         return
+    studies = list(Study.objects.select_for_update().filter(patient_ref=patient).order_by("pk"))
     now = dict(of_row(keyword, patient) for keyword in PATIENT)
     for study in studies:
         laid = study.overlay.get("attributes", {})

@@ -4,13 +4,15 @@ import uuid
 import zoneinfo
 from datetime import date
 
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from radiology.accession_pattern import LONGEST, fill, period
 from radiology.errors import Conflict, InvalidValue
 from radiology.models import AccessionCounter, Order, Site
+from radiology.services.rows import Sought
+from radiology.services.whole import atomic
 from radiology.signals import accession_number_chosen
 
 # Numbers that others brought along are stepped over; more in one row than this is a mistake in the pattern.
@@ -22,7 +24,10 @@ RAISE = (
 )
 
 
-@transaction.atomic
+_ORDERS = Sought(Order, "site_id = %s AND accession_number = %s LIMIT 1", fields=["id"])
+
+
+@atomic()
 def next_accession_number(*, site: Site, day: date | None = None) -> str:
     """The next number of the site's pattern: higher than all before it in its period, and used by nothing yet.
 
@@ -48,7 +53,7 @@ def next_accession_number(*, site: Site, day: date | None = None) -> str:
 
 def is_taken(*, site: Site, accession_number: str) -> bool:
     """Whether an order has the number, or something to the right of us does (images that came with it)."""
-    if Order.objects.filter(site=site, accession_number=accession_number).exists():
+    if _ORDERS(site.pk, accession_number):
         return True
     answers = accession_number_chosen.send(sender=Order, site=site, accession_number=accession_number)
     return any(answer for _receiver, answer in answers)

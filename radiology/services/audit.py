@@ -22,7 +22,7 @@ def record(
     detail: dict[str, Any] | None = None,
 ) -> None:
     """Append one event. `who` is a User, an ApiToken or any other caller (its text is kept)."""
-    event_of(
+    appended = event_of(
         event=event,
         action=action,
         who=who,
@@ -32,7 +32,8 @@ def record(
         study_instance_uid=study_instance_uid,
         succeeded=succeeded,
         detail=detail,
-    ).save(force_insert=True)
+    )
+    record_all([appended])
 
 
 def record_all(events: Iterable[AuditEvent]) -> None:

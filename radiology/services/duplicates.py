@@ -28,7 +28,7 @@ from radiology.models import (
 )
 from radiology.phonetics import sound_key
 from radiology.services import audit
-from radiology.services.jobs import enqueue, handles
+from radiology.services.jobs import enqueue, enqueue_once, handles
 from radiology.services.patient_values import Numbered
 
 # Of one question to the database.
@@ -245,7 +245,8 @@ def dismiss(*, who: Any, pair: PatientDuplicate, address: str | None = None, und
 def look_later(patient: Patient) -> None:
     """Look for duplicates of a patient who was registered or changed, once this transaction is through."""
     key = f"radiology.suspect_duplicates:{patient.pk}:{patient.version}"
-    enqueue(kind="radiology.suspect_duplicates", arguments={"patient": patient.pk}, idempotency_key=key, max_attempts=5)
+    arguments = {"patient": patient.pk}
+    enqueue_once(Job(kind="radiology.suspect_duplicates", arguments=arguments, idempotency_key=key, max_attempts=5))
 
 
 @handles("radiology.suspect_duplicates")

@@ -77,18 +77,25 @@ def enqueue(
     site: Site | None = None,
 ) -> Job:
     """Add a job to the current transaction. The same `idempotency_key` again returns the first job."""
-    values = {
-        "site": site,
-        "kind": kind,
-        "arguments": arguments or {},
-        "ordering_key": ordering_key,
-        "next_attempt_at": not_before or timezone.now(),
-        "max_attempts": max_attempts,
-    }
+    job = Job(
+        site=site,
+        kind=kind,
+        arguments=arguments or {},
+        ordering_key=ordering_key,
+        next_attempt_at=not_before or timezone.now(),
+        max_attempts=max_attempts,
+        idempotency_key=idempotency_key,
+    )
     if idempotency_key is None:
-        return Job.objects.create(**values)
-    Job.objects.bulk_create([Job(idempotency_key=idempotency_key, **values)], ignore_conflicts=True)
+        Job.objects.bulk_create([job])
+        return job
+    enqueue_once(job)
     return Job.objects.get(idempotency_key=idempotency_key)
+
+
+def enqueue_once(job: Job) -> None:
+    """Add a job, not yet saved, to the current transaction, unless there is one with its idempotency key."""
+    Job.objects.bulk_create([job], ignore_conflicts=True)
 
 
 def enqueue_all(jobs: Iterable[Job]) -> list[Job]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import transaction
 from django.utils.translation import gettext as _
 
 from radiology.dicom import clean
@@ -10,6 +9,7 @@ from radiology.errors import Conflict
 from radiology.models import Order, OrderStatus, ProcedureStatus
 from radiology.services.order_states import move_order
 from radiology.services.orders import claim_order, require_reason, require_right
+from radiology.services.whole import atomic
 
 _BEGUN = {ProcedureStatus.IN_PROGRESS, ProcedureStatus.COMPLETED, ProcedureStatus.DISCONTINUED}
 
@@ -48,7 +48,7 @@ def mark_entered_in_error(*, order: Order, version: int | None = None, reason: s
     return _move(order, version, OrderStatus.ENTERED_IN_ERROR, require_reason(reason), who, begun=False)
 
 
-@transaction.atomic
+@atomic()
 def _move(
     order: Order,
     version: int | None,

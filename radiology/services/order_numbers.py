@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import transaction
 from django.utils.translation import gettext as _
 
 from radiology.dicom import clean
@@ -11,10 +10,11 @@ from radiology.models import Order
 from radiology.services.order_fields import field_of
 from radiology.services.order_states import record_version
 from radiology.services.orders import claim_order
+from radiology.services.whole import atomic
 from radiology.signals import order_changed
 
 
-@transaction.atomic
+@atomic()
 def keep_placer_number(*, order: Order, number: str, who: Any = None) -> Order:
     """The order with the number that its placer has given it (HL7 ORC-1 NA). The same number again changes nothing.
 
@@ -34,8 +34,7 @@ def keep_placer_number(*, order: Order, number: str, who: Any = None) -> Order:
             order=order,
         )
     order.placer_order_number = number
-    Order.objects.filter(pk=order.pk).update(placer_order_number=number)
     changes = {"placer_order_number": [before, number]}
-    record_version(order=order, changes=changes, who=who)
+    record_version(order=order, changes=changes, who=who, written={"placer_order_number": number})
     order_changed.send(sender=Order, order=order, procedures=[], changes=changes, who=who)
     return order

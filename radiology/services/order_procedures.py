@@ -11,9 +11,11 @@ from radiology.errors import Conflict, InvalidValue
 from radiology.models import Laterality, Order, Procedure, ProcedureStatus, RequestedProcedure, Site
 from radiology.services.accession import requested_procedure_id, study_uid
 from radiology.services.order_safety import missing_side
+from radiology.services.rows import Sought
 
 MOST = 20
 SCHEME = "99SINAR"
+_WITH_UID = Sought(RequestedProcedure, "study_instance_uid = ANY(%s) LIMIT 1", fields=["id"])
 _OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 
 
@@ -21,7 +23,8 @@ _OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 class ProcedureRequest:
     """One procedure as somebody asks for it: an entry of the catalogue, or a code (of ours, or in `scheme`).
 
-    What the catalogue does not know needs `description` and `modality`: it is taken as it is said.
+    What the catalogue does not know needs `description` and `modality`: it is taken as it is said. `is_ad_hoc`: the
+    caller has looked, and the catalogue does not know it.
     """
 
     procedure: Procedure | None = None
@@ -34,6 +37,7 @@ class ProcedureRequest:
     comments: str = ""
     requested_procedure_id: str = ""
     study_instance_uid: str = ""
+    is_ad_hoc: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,10 @@ def require_new(*, order: Order, there: Sequence[RequestedProcedure], wanted: Se
         standing[kind] = None
 
 
-def make_procedures(*, order: Order, wanted: Sequence[Wanted]) -> list[RequestedProcedure]:
-    """The rows, with ids that are unique within the order and UIDs that follow from them."""
-    taken = set(order.requested_procedures.values_list("requested_procedure_id", flat=True))
+def make_procedures(*, order: Order, wanted: Sequence[Wanted], is_first: bool = False) -> list[RequestedProcedure]:
+    """The rows, with ids that are unique within the order and UIDs that follow from them. `is_first`: it has none."""
+    there = () if is_first else order.requested_procedures.values_list("requested_procedure_id", flat=True)
+    taken = set(there)
     made = []
     ids = _free_ids(order.accession_number, taken)
     for each in wanted:
@@ -125,8 +130,9 @@ def make_procedures(*, order: Order, wanted: Sequence[Wanted]) -> list[Requested
             )
         )
     uids = [each.study_instance_uid for each in made]
-    other = RequestedProcedure.objects.filter(study_instance_uid__in=uids).select_related("order_ref").first()
-    if other is not None or len(set(uids)) != len(uids):
+    if len(set(uids)) != len(uids) or _WITH_UID(uids):
+        others = RequestedProcedure.objects.filter(study_instance_uid__in=uids)
+        other = others.select_related("order_ref").first()
         raise Conflict(
             _("Another procedure has this Study Instance UID."),
             field="study_instance_uid",
@@ -159,14 +165,15 @@ def _free_ids(accession_number: str, taken: set[str]) -> Iterator[str]:
 
 def _catalogue(site: Site, requests: Sequence[ProcedureRequest]) -> dict[tuple[str, str], Procedure]:
     """Entries by scheme and code, asked for at once. Ours stand under the empty scheme and `SCHEME`."""
-    codes = {request.code for request in requests if request.procedure is None and request.code}
+    sought = [request for request in requests if request.procedure is None and not request.is_ad_hoc]
+    codes = {request.code for request in sought if request.code}
     if not codes:
         return {}
     found: dict[tuple[str, str], Procedure] = {}
     catalogue = Procedure.objects.filter(site=site)
     for entry in catalogue.filter(Q(code__in=codes)):
         found[("", entry.code)] = found[(SCHEME, entry.code)] = entry
-    elsewhere = {request.scheme for request in requests} - {"", SCHEME}
+    elsewhere = {request.scheme for request in sought} - {"", SCHEME}
     if elsewhere:
         rows = (
             catalogue.filter(codes__coding_scheme_designator__in=elsewhere, codes__code_value__in=codes)

@@ -1,8 +1,8 @@
 """The states of orders and of their procedures, and the only code that moves them."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -10,6 +10,8 @@ from django.utils.translation import gettext as _
 from radiology.errors import Conflict
 from radiology.models import AuditAction, Order, OrderStatus, OrderVersion, ProcedureStatus, RequestedProcedure, User
 from radiology.services import audit
+from radiology.services.rows import Sought
+from radiology.services.whole import atomic
 from radiology.signals import order_changed
 
 # FHIR R4 request state machine. What was revoked by mistake may be taken up again.
@@ -48,10 +50,11 @@ PROCEDURE_MOVES: dict[str, set[str]] = {
     ProcedureStatus.CANCELLED: {ProcedureStatus.REQUESTED, ProcedureStatus.IN_PROGRESS},
 }
 _WAITING = {OrderStatus.DRAFT, OrderStatus.ON_HOLD}
+_LOCKED = Sought(Order, "id = %s FOR UPDATE")
 _ENDED = {ProcedureStatus.COMPLETED, ProcedureStatus.DISCONTINUED, ProcedureStatus.CANCELLED}
 
 
-@transaction.atomic
+@atomic()
 def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: Any = None, reason: str = "") -> Order:
     """Move one procedure, and its order along with it.
 
@@ -60,7 +63,7 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
 
     Moving to the state that it has changes nothing. Raises Conflict for a move that is not allowed.
     """
-    order = Order.objects.select_for_update().get(pk=procedure.order_ref_id)
+    (order,) = _LOCKED(procedure.order_ref_id)
     procedures = {each.pk: each for each in order.requested_procedures.order_by("pk")}
     mine = procedures[procedure.pk]
     if mine.status != to:
@@ -80,7 +83,7 @@ def move_procedure(*, procedure: RequestedProcedure, to: ProcedureStatus, who: A
     return order
 
 
-@transaction.atomic
+@atomic()
 def move_order(
     *, order: Order, to: OrderStatus, who: Any = None, reason: str = "", version: int | None = None
 ) -> Order:
@@ -91,7 +94,7 @@ def move_order(
 
     Raises Conflict for a move that is not allowed, or when the order is no longer at `version`.
     """
-    order = Order.objects.select_for_update().get(pk=order.pk)
+    (order,) = _LOCKED(order.pk)
     if version is not None and version != order.version:
         raise Conflict(_("Somebody else changed this order meanwhile: look at it again, then repeat your change."))
     if order.status == to:
@@ -119,9 +122,18 @@ def move_order(
     return order
 
 
-def record_version(*, order: Order, changes: dict[str, Any], who: Any = None, reason: str = "") -> None:
-    """Raise the order's version and keep what changed. The caller holds the row's lock and writes the fields."""
-    Order.objects.filter(pk=order.pk).update(version=F("version") + 1, updated_at=timezone.now())
+def record_version(
+    *,
+    order: Order,
+    changes: dict[str, Any],
+    who: Any = None,
+    reason: str = "",
+    written: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise the order's version and keep what changed. The caller holds the row's lock, and has written the fields or
+    has them written along (`written`).
+    """
+    Order.objects.filter(pk=order.pk).update(version=F("version") + 1, updated_at=timezone.now(), **(written or {}))
     order.version += 1
     OrderVersion.objects.create(
         order_ref=order,
@@ -185,10 +197,11 @@ def _write(
     who: Any,
     reason: str,
 ) -> None:
+    written: dict[str, Any] = {}
     if status != order.status:
         changes["status"] = [order.status, status]
         order.status = status
         order.status_reason = reason[:200]
-        Order.objects.filter(pk=order.pk).update(status=status, status_reason=order.status_reason)
-    record_version(order=order, changes=changes, who=who, reason=reason)
+        written = {"status": status, "status_reason": order.status_reason}
+    record_version(order=order, changes=changes, who=who, reason=reason, written=written)
     order_changed.send(sender=Order, order=order, procedures=procedures, changes=changes, who=who, reason=reason[:200])

@@ -7,7 +7,6 @@ the right of us hears of it in the same transaction (radiology/signals.py).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -37,6 +36,7 @@ from radiology.services.order_procedures import (
 )
 from radiology.services.order_states import move_procedure, name_in_history, record_version
 from radiology.services.survivors import hold_survivor, note_late_arrival
+from radiology.services.whole import atomic
 from radiology.signals import order_changed, order_placed
 
 LONGEST_KEY = 128
@@ -44,7 +44,7 @@ CHANGEABLE = {OrderStatus.DRAFT, OrderStatus.ACTIVE, OrderStatus.ON_HOLD, OrderS
 OPEN = {OrderStatus.DRAFT, OrderStatus.ACTIVE, OrderStatus.ON_HOLD}
 
 
-@transaction.atomic
+@atomic()
 def place_order(
     *,
     site: Site,
@@ -58,12 +58,14 @@ def place_order(
     issuer_of_accession_number: str = "",
     accept_warnings: bool = False,
     asks_safety: bool = True,
+    is_unplaced: bool = False,
     address: str | None = None,
 ) -> Order:
     """A new order with its procedures; with a `client_key` that made one already, that one.
 
     `values` are fields of the order by name (order_fields.FIELDS and NUMBERS). `asks_safety` is left out by
-    those who speak for a system that has asked already (HL7) or where images were there first. An order for a
+    those who speak for a system that has asked already (HL7) or where images were there first. `is_unplaced`: the
+    caller has locked the key (`accession.lock`), looked, and found that nothing was made under it. An order for a
     patient who was merged into another is the other's; should that merge be undone, it goes back.
 
     Raises NotAllowed, InvalidValue (naming the field; several are in its facts as `fields`), Conflict with
@@ -75,7 +77,7 @@ def place_order(
     if patient.site_id != site.pk:
         raise InvalidValue(_("The patient belongs to another site."), field="patient")
     named, patient = patient, hold_survivor(patient)
-    if client_key:
+    if client_key and not is_unplaced:
         lock("order", site.pk, client_key)
         earlier = Order.objects.filter(site=site, client_key=client_key).first()
         if earlier is not None:
@@ -98,7 +100,7 @@ def place_order(
     order.save()
     if named.pk != patient.pk:
         note_late_arrival(named=named, row=order)
-    made = make_procedures(order=order, wanted=wanted)
+    made = make_procedures(order=order, wanted=wanted, is_first=True)
     audit.record(
         event="order.placed",
         action=AuditAction.CREATE,
@@ -117,7 +119,7 @@ def place_order(
     return order
 
 
-@transaction.atomic
+@atomic()
 def change_order(
     *,
     order: Order,
@@ -152,13 +154,12 @@ def change_order(
         setattr(order, name, value)
     rows = [each for each in _procedures(order) if each.status not in {ProcedureStatus.CANCELLED}]
     _require_safe(order, _as_wanted(rows), accept_warnings=accept_warnings, asks=asks_safety, repeats=False)
-    Order.objects.filter(pk=order.pk).update(**differing)
-    record_version(order=order, changes=told, who=who, reason=clean(reason))
+    record_version(order=order, changes=told, who=who, reason=clean(reason), written=differing)
     order_changed.send(sender=Order, order=order, procedures=[], changes=told, who=who)
     return order
 
 
-@transaction.atomic
+@atomic()
 def add_procedures(
     *,
     order: Order,
@@ -195,7 +196,7 @@ def add_procedures(
     return made
 
 
-@transaction.atomic
+@atomic()
 def remove_procedure(
     *, procedure: RequestedProcedure, version: int | None, reason: str, who: Any = None, address: str | None = None
 ) -> Order:
@@ -209,7 +210,7 @@ def remove_procedure(
     return move_procedure(procedure=procedure, to=ProcedureStatus.CANCELLED, who=who, reason=require_reason(reason))
 
 
-@transaction.atomic
+@atomic()
 def restore_procedure(
     *,
     procedure: RequestedProcedure,

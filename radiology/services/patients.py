@@ -1,11 +1,10 @@
 """Writing patients: whoever changes a name or birth date changes what is derived from it too."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from radiology.dicom import PersonName, clean, parse_da
@@ -13,6 +12,7 @@ from radiology.errors import Conflict
 from radiology.models import AuditAction, Patient, PatientIdentifier, PatientNameWord, PatientVersion, User
 from radiology.phonetics import sound_key
 from radiology.services import audit
+from radiology.services.whole import atomic
 from radiology.signals import patient_saved
 
 # What a version of a patient tells of.
@@ -49,13 +49,18 @@ def derived_values(*, patient_name: str, patient_birth_date: str) -> dict[str, A
     }
 
 
+def recorded(patient: Patient) -> dict[str, Any]:
+    """What a patient says of what its versions tell of."""
+    return {name: getattr(patient, name) for name in RECORDED}
+
+
 def name_words(*, patient: int, patient_name: str) -> list[PatientNameWord]:
     """The rows by which a patient's name is found: each word of it, and how it sounds."""
     words = sorted({word[:64] for word in PersonName(patient_name).words})
     return [PatientNameWord(patient_ref_id=patient, word=word, sound=sound_key(word)) for word in words]
 
 
-@transaction.atomic
+@atomic()
 def save_patient(
     *,
     patient: Patient,
@@ -64,11 +69,13 @@ def save_patient(
     address: str | None = None,
     also_changed: dict[str, list[Any]] | None = None,
     identifiers: Sequence[PatientIdentifier] = (),
+    before: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a new or edited patient with all that is derived from it; an edit raises `version`.
 
     What changed is kept as a version, with who did it and why; `also_changed` are changes beside the row
-    (identifiers: before and after), `identifiers` the other numbers that a new patient gets. Raises
+    (identifiers: before and after), `identifiers` the other numbers that a new patient gets. `before` is what the row
+    says of `RECORDED`, from who has locked it and looked whether it is as it was read; else that is done here. Raises
     ValidationError for values that do not fit or a number that is somebody's, Conflict when somebody else changed
     the patient since it was read, or merged it into another.
     """
@@ -77,18 +84,11 @@ def save_patient(
         patient_name=patient.patient_name, patient_birth_date=patient.patient_birth_date
     ).items():
         setattr(patient, column, value)
-    before: dict[str, Any] = {}
     is_new = patient.pk is None
-    if not is_new:
-        known = Patient.objects.select_for_update(no_key=True).filter(pk=patient.pk).values(*RECORDED, "merged_into")
-        before = known.get()
-        if before["merged_into"] is not None:
-            raise Conflict(_("This patient was merged into another: change that one."))
-        claimed = Patient.objects.filter(pk=patient.pk, version=patient.version).update(version=F("version") + 1)
-        if not claimed:
-            raise Conflict(
-                _("Somebody else changed this patient meanwhile: look at it again, then repeat your change.")
-            )
+    if is_new:
+        before = {}
+    else:
+        before = before or _claim(patient)
         patient.version += 1
     _write(patient)
     if is_new or before["patient_name"] != patient.patient_name:
@@ -117,6 +117,17 @@ def save_patient(
             detail={"version": patient.version, "changed": sorted(changes)},
         )
     patient_saved.send(sender=Patient, patient=patient, is_new=is_new, changes=changes, who=who)
+
+
+def _claim(patient: Patient) -> dict[str, Any]:
+    """What the row of a patient says of `RECORDED`, locked. Raises Conflict when it is not as it was read."""
+    rows = Patient.objects.select_for_update(no_key=True).filter(pk=patient.pk)
+    before = rows.values(*RECORDED, "merged_into", "version").get()
+    if before["merged_into"] is not None:
+        raise Conflict(_("This patient was merged into another: change that one."))
+    if before["version"] != patient.version:
+        raise Conflict(_("Somebody else changed this patient meanwhile: look at it again, then repeat your change."))
+    return before
 
 
 def _write(patient: Patient) -> None:

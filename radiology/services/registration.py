@@ -19,8 +19,9 @@ from radiology.services import duplicates
 from radiology.services.duplicates import Person
 from radiology.services.patient_numbers import next_number
 from radiology.services.patient_values import Numbered, checked_identifiers, checked_values
-from radiology.services.patients import save_patient
+from radiology.services.patients import recorded, save_patient
 from radiology.services.survivors import survivor_of
+from radiology.services.whole import atomic
 
 SEX_WORDS = {"M": "MALE", "F": "FEMALE", "O": "OTHER", "": ""}
 
@@ -51,7 +52,7 @@ def register_patient(
     if not checked.get("patient_name"):
         raise InvalidValue(_("Give the name of the patient."), field="patient_name")
     checked.setdefault("issuer_of_patient_id", site.issuer_of_patient_id)
-    with transaction.atomic():
+    with atomic():
         _require_free_number(who, site, checked.get("patient_id", ""), checked["issuer_of_patient_id"])
         if not (despite_duplicates and reason.strip()):
             _require_nobody_alike(who, person_of(site=site, values=checked, identifiers=numbers), despite_duplicates)
@@ -77,7 +78,7 @@ def register_unknown(
     checked["patient_name"] = temporary_name(site=site, patient_sex=checked["patient_sex"])
     checked["issuer_of_patient_id"] = site.issuer_of_patient_id
     checked.pop("patient_id", None)
-    with transaction.atomic():
+    with atomic():
         return _insert(who, site, checked, [], reason, address, is_temporary=True)
 
 
@@ -99,7 +100,7 @@ def change_patient(
     _require_right(who)
     checked = checked_values(values)
     numbers = None if identifiers is None else checked_identifiers(identifiers)
-    with transaction.atomic():
+    with atomic():
         row = Patient.objects.visible_to(who).select_for_update(no_key=True, of=("self",)).select_related("site")
         found = row.filter(pk=patient.pk).first()
         if found is None:
@@ -120,6 +121,7 @@ def change_patient(
             raise InvalidValue(_("A patient keeps a number: give another one."), field="patient_id")
         if (number, issuer) != (found.patient_id, found.issuer_of_patient_id) and not found.is_provisional:
             _require_free_number(who, found.site, number, issuer, but=found)
+        before = recorded(found)
         if found.is_temporary and "patient_name" in checked and checked["patient_name"] != found.patient_name:
             found.is_temporary = False
         changed = {name: value for name, value in checked.items() if getattr(found, name) != value}
@@ -127,7 +129,7 @@ def change_patient(
         if changed or also:
             for name, value in changed.items():
                 setattr(found, name, value)
-            _save(who, found, reason, address, also)
+            _save(who, found, reason, address, also, before=before)
         return found
 
 
@@ -181,9 +183,9 @@ def _require_free_number(who: Any, site: Site, number: str, issuer: str, *, but:
     if issuer:
         taken = taken.filter(issuer_of_patient_id__in=["", issuer])
     others = taken.exclude(pk=but.pk) if but is not None and but.pk is not None else taken
-    holder = others.order_by("pk").first()
-    if holder is None:
+    if not others.exists():
         return
+    holder = others.order_by("pk")[0]
     existing = survivor_of(holder)
     if but is not None and existing.pk == but.pk:
         raise Conflict(
@@ -239,6 +241,7 @@ def _save(
     address: str | None,
     also: dict[str, list[Any]],
     identifiers: Sequence[PatientIdentifier] = (),
+    before: Mapping[str, Any] | None = None,
 ) -> None:
     try:
         with transaction.atomic():
@@ -249,6 +252,7 @@ def _save(
                 address=address,
                 also_changed=also,
                 identifiers=identifiers,
+                before=before,
             )
     except (IntegrityError, ValidationError) as error:
         # Somebody took the number in the same moment.

@@ -126,7 +126,7 @@ def test_what_was_only_kept_is_done_after_a_kill(peer: Hl7Peer, start: Start) ->
             for number in range(5):
                 assert client.ask(asking("ADT^A08", "AL", "NE", pid("N1", f"NAME{number}^X"))).code == "CA"
             daemon.kill()
-    assert Hl7Message.objects.filter(state=MessageState.WAITING).count() == 5
+            assert Hl7Message.objects.filter(state=MessageState.WAITING).count() == 5
     start(hl7_daemon())
     wait_until(lambda: not Hl7Message.objects.filter(state=MessageState.WAITING).exists(), what="everything done")
     assert Patient.objects.get(patient_id="N1").patient_name == "NAME4^X"

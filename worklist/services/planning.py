@@ -9,11 +9,26 @@ from django.utils import timezone
 
 from radiology.errors import Conflict
 from radiology.models import Order, OrderStatus, ProcedureStatus, RequestedProcedure
+from radiology.services.rows import Sought
+from radiology.services.whole import atomic
 from worklist.models import OPEN, Device, ScheduledProcedureStep, StepStatus
 from worklist.services.stations import stations_of
 from worklist.services.steps import move_step
 from worklist.signals import step_scheduled
 
+_STEPS = ScheduledProcedureStep._meta.db_table
+# A number may have come from another system with its own step: that one is left out.
+_NEW_IDS = f"""
+    WITH numbers AS (
+        SELECT nextval(pg_get_serial_sequence('{_STEPS}', 'id'))::text AS number FROM generate_series(1, %s)
+    ), made AS (
+        SELECT 'SPS' || lpad(number, greatest(8, length(number)), '0') AS own FROM numbers
+    )
+    SELECT own FROM made WHERE NOT EXISTS (
+        SELECT FROM {_STEPS} AS other WHERE other.site_id = %s AND other.scheduled_procedure_step_id = made.own
+    )
+"""
+_PLANNED = Sought(ScheduledProcedureStep, "requested_procedure_ref_id = ANY(%s)", fields=["requested_procedure_ref"])
 _CALLED_OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 _STATES = set(ProcedureStatus.values)
 _WAITING = {StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY}
@@ -21,34 +36,38 @@ UNKNOWN = "OT"  # Other (PS3.3 C.7.3.1.1.1), for an order that names no modality
 _LIVING = {OrderStatus.ACTIVE, OrderStatus.ON_HOLD, OrderStatus.COMPLETED}
 
 
-@transaction.atomic
-def plan_order(*, order: Order, who: Any = None) -> list[ScheduledProcedureStep]:
+@atomic()
+def plan_order(
+    *, order: Order, new: Sequence[RequestedProcedure] | None = None, who: Any = None
+) -> list[ScheduledProcedureStep]:
     """Make a step for each procedure of the order that waits to be done and has none; the steps that were made.
 
     They begin when the order asks for it, one after the other; without such a wish they wait to be put on the
-    calendar. A draft gets none. The caller holds the order's row or has just made it.
+    calendar. A draft gets none. The caller holds the order's row or has just made it; `new` are then its procedures.
     """
     if order.status not in _LIVING:
         return []
-    procedures = list(
-        order.requested_procedures.filter(status=ProcedureStatus.REQUESTED, scheduled_procedure_steps=None)
-        .select_related("procedure_ref")
-        .prefetch_related("procedure_ref__protocols")
-        .order_by("pk")
-    )
+    procedures = _without_step(order) if new is None else _of_these_without_step(new)
     start = order.requested_start
     steps = []
     for procedure, step_id in zip(procedures, _new_ids(order.site_id, len(procedures)), strict=True):
         step = _step_for(procedure, order, step_id)
         step.scheduled_start, step.scheduled_end = start, start and start + timedelta(minutes=procedure.duration)
-        step.save()
         steps.append(step)
         start = step.scheduled_end
+    ScheduledProcedureStep.objects.bulk_create(steps)
+    for step in steps:
         step_scheduled.send(sender=ScheduledProcedureStep, step=step, who=who)
     return steps
 
 
-@transaction.atomic
+def _without_step(order: Order) -> list[RequestedProcedure]:
+    waiting = order.requested_procedures.filter(status=ProcedureStatus.REQUESTED, scheduled_procedure_steps=None)
+    found = waiting.select_related("procedure_ref").prefetch_related("procedure_ref__protocols")
+    return list(found.order_by("pk"))
+
+
+@atomic()
 def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who: Any = None, reason: str = "") -> None:
     """Let the steps follow what became of their order: made, changed, called off or taken up again.
 
@@ -63,6 +82,8 @@ def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who:
         .select_related("requested_procedure_ref__procedure_ref", "room", "site")
         .order_by("pk")
     )
+    for step in steps:
+        step.requested_procedure_ref.order_ref = order
     by_procedure: dict[int, list[ScheduledProcedureStep]] = {}
     for step in steps:
         by_procedure.setdefault(step.requested_procedure_ref_id, []).append(step)
@@ -77,6 +98,11 @@ def follow_order(*, order: Order, changes: Mapping[str, Any] | None = None, who:
     if "requested_start" in described:
         _wish(steps, order, who)
     plan_order(order=order, who=who)
+
+
+def _of_these_without_step(new: Sequence[RequestedProcedure]) -> list[RequestedProcedure]:
+    known = {each.requested_procedure_ref_id for each in _PLANNED([each.pk for each in new])}
+    return [each for each in new if each.status == ProcedureStatus.REQUESTED and each.pk not in known]
 
 
 def _step_for(procedure: RequestedProcedure, order: Order, step_id: str) -> ScheduledProcedureStep:
@@ -114,15 +140,8 @@ def _new_ids(site_id: int | None, count: int) -> list[str]:
     ids: list[str] = []
     while len(ids) < count:
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
-                [ScheduledProcedureStep._meta.db_table, count - len(ids)],
-            )
-            made = [f"SPS{number:08d}" for (number,) in cursor.fetchall()]
-        # A number may have come from another system with its own step.
-        known = ScheduledProcedureStep.objects.filter(site__in=[site_id], scheduled_procedure_step_id__in=made)
-        taken = set(known.values_list("scheduled_procedure_step_id", flat=True))
-        ids += [each for each in made if each not in taken]
+            cursor.execute(_NEW_IDS, [count - len(ids), site_id])
+            ids += [own for (own,) in cursor.fetchall()]
     return ids
 
 

@@ -13,6 +13,7 @@ from radiology.errors import Conflict, InvalidValue, NotAllowed, PreconditionFai
 from radiology.models import AuditAction, Order
 from radiology.services import audit
 from radiology.services.order_states import record_version
+from radiology.services.whole import atomic
 from worklist.models import Device, Room, RoomBlock, ScheduledProcedureStep, StepStatus
 from worklist.models.step import LONGEST
 from worklist.services import opening
@@ -28,7 +29,7 @@ YEARS_AHEAD = 5
 GRACE = timedelta(minutes=2)
 
 
-@transaction.atomic
+@atomic()
 def schedule_step(
     *,
     step: ScheduledProcedureStep,
@@ -73,7 +74,7 @@ def schedule_step(
     return _write(step, room=room, device=device, start=start, end=end, who=who, reason=reason)
 
 
-@transaction.atomic
+@atomic()
 def unschedule_step(
     *, step: ScheduledProcedureStep, who: Any = None, version: int | None = None, reason: str = ""
 ) -> ScheduledProcedureStep:
@@ -95,7 +96,7 @@ def swap_room(
     return schedule_step(step=step, room=room, start=step.scheduled_start, who=who, version=version, reason=reason)
 
 
-@transaction.atomic
+@atomic()
 def walk_in(
     *, step: ScheduledProcedureStep, rooms: Sequence[Room] = (), who: Any = None, version: int | None = None
 ) -> ScheduledProcedureStep:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from radiology.errors import Conflict, InvalidValue
+from radiology.services.whole import atomic
 from worklist.models import OPEN, ScheduledProcedureStep
 from worklist.services.steps import lock_step
 from worklist.signals import step_scheduled
@@ -22,7 +22,7 @@ LONGEST = {
 FIELDS = {*LONGEST, "scheduled_protocol_codes", "scheduled_station_ae_titles"}
 
 
-@transaction.atomic
+@atomic()
 def detail_step(*, step: ScheduledProcedureStep, details: Mapping[str, Any], who: Any = None) -> ScheduledProcedureStep:
     """The step with these values of `FIELDS`; what is empty says nothing, and what is the same changes nothing.
 

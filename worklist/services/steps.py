@@ -6,7 +6,6 @@ What a step does its procedure does too: the order follows (radiology/services/o
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -14,12 +13,22 @@ from radiology.errors import Conflict, NotFound, PreconditionFailed
 from radiology.models import AuditAction, Order, ProcedureStatus, RequestedProcedure
 from radiology.services import audit
 from radiology.services.order_states import move_procedure
+from radiology.services.rows import Sought
+from radiology.services.whole import atomic
 from worklist.models import OPEN, ScheduledProcedureStep, StepStatus
 from worklist.services.room_guard import never_twice
 from worklist.signals import step_moved
 
 _BEFORE = {StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY}
 _AFTER = {StepStatus.COMPLETED, StepStatus.DISCONTINUED}
+_LOCKED = Sought(ScheduledProcedureStep, "id = %s FOR UPDATE")
+_LOCKED_ORDER = Sought(
+    Order,
+    f'id IN (SELECT procedure.order_ref_id FROM "{ScheduledProcedureStep._meta.db_table}" AS step'
+    f' JOIN "{RequestedProcedure._meta.db_table}" AS procedure ON procedure.id = step.requested_procedure_ref_id'
+    " WHERE step.id = %s) FOR UPDATE",
+    fields=["id"],
+)
 _NEVER = {StepStatus.CANCELLED, StepStatus.NO_SHOW}
 # Every move may be taken back, since people press the wrong button.
 MOVES: dict[str, set[str]] = {
@@ -34,7 +43,7 @@ MOVES: dict[str, set[str]] = {
 }
 
 
-@transaction.atomic
+@atomic()
 def move_step(
     *,
     step: ScheduledProcedureStep,
@@ -54,7 +63,10 @@ def move_step(
     would take a room's time again which somebody else has by now; PreconditionFailed when the step is no
     longer at `version`.
     """
+    procedure = step.requested_procedure_ref if alone else None
     step = lock_step(step)
+    if procedure is not None and procedure.pk == step.requested_procedure_ref_id:
+        step.requested_procedure_ref = procedure  # as who moved it holds it
     if version is not None and version != step.version:
         raise PreconditionFailed(
             _("Somebody else changed this examination meanwhile: look at it again, then repeat your change.")
@@ -94,15 +106,11 @@ def lock_step(step: ScheduledProcedureStep) -> ScheduledProcedureStep:
 
     Raises NotFound when it was removed meanwhile.
     """
-    list(
-        Order.objects.select_for_update(of=("self",))
-        .filter(requested_procedures__scheduled_procedure_steps=step.pk)
-        .values_list("pk")
-    )
-    found = ScheduledProcedureStep.objects.select_for_update(of=("self",)).filter(pk=step.pk).first()
-    if found is None:
+    _LOCKED_ORDER(step.pk)
+    found = _LOCKED(step.pk)
+    if not found:
         raise NotFound(_("This examination is not there any longer."))
-    return found
+    return found[0]
 
 
 def _save(step: ScheduledProcedureStep, before: str) -> None:

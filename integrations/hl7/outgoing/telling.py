@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 
+from integrations.hl7 import peers
 from integrations.hl7.outgoing import orders, patients, queue, reports
 from integrations.hl7.outgoing.orders import Group
 from integrations.models import Hl7OrderState, Hl7Peer, ReportEvents
@@ -50,11 +51,11 @@ def tell_order(
     `is_placed`: it was made just now. `only_known`: nobody is told who never heard of it (its steps are made before
     anybody hears that it was placed).
     """
-    peers = list(_peers(site_id).filter(Q(sends_orders=True) | Q(sends_order_status=True)))
-    if not peers:
+    told = [peer for peer in peers.receiving(site_id=site_id) if peer.sends_orders or peer.sends_order_status]
+    if not told:
         return
     for order in orders.select_related("patient_ref", "site").order_by("pk"):
-        _tell_peers(peers, order, who, is_placed, only_known)
+        _tell_peers(told, order, who, is_placed, only_known)
 
 
 def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], who: Any) -> None:
@@ -63,9 +64,7 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
         return
     # Who had no number until now was nobody that others knew.
     is_new = is_new or not changes.get("patient_id", [patient.patient_id])[0]
-    for peer in _peers(patient.site_id).filter(sends_patients=True):
-        if _is_own(peer, who):
-            continue
+    for peer in _told_of_patients(patient.site_id, who):
         if not is_new and changes.keys() & set(patients.NUMBER):
             queue.put(peer, patients.renumbered(peer, patient, changes), patient=patient)
         if is_new:
@@ -76,18 +75,17 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
 
 def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
     """A version of a report was published. One that was withdrawn is told to who was told of it before."""
-    wanted = [ReportEvents.ALL, ReportEvents.SIGNED]
     earlier = set(report.versions.filter(number__lt=version.number).values_list("status", flat=True))
     concerned = earlier if version.status == ReportStatus.ENTERED_IN_ERROR else {version.status}
-    if not concerned & set(SIGNED):
-        wanted = [ReportEvents.ALL] if ReportStatus.PRELIMINARY in concerned else []
-    peers = [peer for peer in _peers(report.site_id).filter(sends_reports__in=wanted) if not _is_own(peer, who)]
+    wanted = {ReportEvents.ALL, ReportEvents.SIGNED} if concerned & set(SIGNED) else {ReportEvents.ALL}
     order = report.requested_procedure_ref.order_ref
-    if not peers or not _has_number(order.patient_ref):
+    told = [peer for peer in peers.receiving(site_id=report.site_id) if peer.sends_reports in wanted]
+    told = [peer for peer in told if not _is_own(peer, who)]
+    if not told or not concerned or not _has_number(order.patient_ref):
         return
-    pdf = _pdf(report, version) if any(peer.report_pdf for peer in peers) else None
+    pdf = _pdf(report, version) if any(peer.report_pdf for peer in told) else None
     content = reports.content_of(report, version)
-    for peer in peers:
+    for peer in told:
         written = reports.result(peer, content, pdf if peer.report_pdf else None)
         queue.put(peer, written, patient=order.patient_ref, order=order)
 
@@ -100,19 +98,18 @@ def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
         unheard = Order.objects.filter(patient_ref=survivor, origin=OrderOrigin.IMAGES, hl7_states=None)
         tell_order(orders=unheard, site_id=survivor.site_id, who=who, is_placed=True)
         return
-    for peer in _peers(survivor.site_id).filter(sends_patients=True):
-        if not _is_own(peer, who):
-            queue.put(peer, patients.merged(peer, survivor, merged), patient=survivor, also=[merged])
+    for peer in _told_of_patients(survivor.site_id, who):
+        queue.put(peer, patients.merged(peer, survivor, merged), patient=survivor, also=[merged])
 
 
-def _tell_peers(peers: Sequence[Hl7Peer], order: Order, who: Any, is_placed: bool, only_known: bool) -> None:
+def _tell_peers(told: Sequence[Hl7Peer], order: Order, who: Any, is_placed: bool, only_known: bool) -> None:
     if order.status == OrderStatus.DRAFT or not _has_number(order.patient_ref):
         return
     known = {
-        each.peer_id: each for each in Hl7OrderState.objects.select_for_update().filter(order_ref=order, peer__in=peers)
+        each.peer_id: each for each in Hl7OrderState.objects.select_for_update().filter(order_ref=order, peer__in=told)
     }
     groups: list[Group] | None = None
-    for peer in peers:
+    for peer in told:
         state = known.get(peer.pk)
         if state is None and only_known:
             continue
@@ -185,8 +182,8 @@ def _group(order: Order, procedure: RequestedProcedure) -> Group:
     return Group(procedure, status, step.scheduled_start if step else None, step)
 
 
-def _peers(site_id: int | None) -> Any:
-    return Hl7Peer.objects.receiving().filter(site=site_id).select_related("site").order_by("pk")
+def _told_of_patients(site_id: int | None, who: Any) -> list[Hl7Peer]:
+    return [peer for peer in peers.receiving(site_id=site_id) if peer.sends_patients and not _is_own(peer, who)]
 
 
 def _pdf(report: Report, version: ReportVersion) -> bytes | None:
