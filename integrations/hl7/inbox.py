@@ -25,7 +25,7 @@ from integrations.hl7.outcome import Outcome
 from integrations.hl7.repeats import find_earlier
 from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
 from radiology.errors import CannotUnderstand, RadiologyError
-from radiology.services.rows import Rewritten, Sought
+from radiology.services.rows import Added, Rewritten, Sought
 from radiology.services.whole import whole
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,7 @@ _CLAIMED = (
 )  # fmt: skip
 _CLAIM = Sought(Hl7Message, "id = %s FOR UPDATE", fields=_CLAIMED)
 _CLAIM_WITH_RAW = Sought(Hl7Message, "id = %s FOR UPDATE", fields=[*_CLAIMED, "raw"])
+_add = Added(Hl7Message)
 # All but what it is.
 _write_result = Rewritten(Hl7Message, [
     "state", "acknowledgment_code", "acknowledgment", "error", "note", "patient_ref", "order_ref", "changed",
@@ -192,7 +193,7 @@ def _insert(rows: list[Hl7Message]) -> None:
             if row.duplicate_of is not None:
                 row.duplicate_of_id = row.duplicate_of.pk
         if wave:
-            Hl7Message.objects.bulk_create(wave)
+            _add(wave)
 
 
 def _leave_behind(read: list[_Read]) -> None:

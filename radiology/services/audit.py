@@ -7,6 +7,9 @@ from django.http import HttpRequest
 
 from radiology.dicom import clean
 from radiology.models import ApiToken, AuditAction, AuditEvent, User
+from radiology.services.rows import Added
+
+_add = Added(AuditEvent)
 
 
 def record(
@@ -38,7 +41,7 @@ def record(
 
 def record_all(events: Iterable[AuditEvent]) -> None:
     """Append many events at once, as `event_of` made them."""
-    AuditEvent.objects.bulk_create(events)
+    _add(list(events))
 
 
 def event_of(

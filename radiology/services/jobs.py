@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from radiology.errors import OutOfResources, RadiologyError, Unreachable
 from radiology.models import Job, JobState, Site
+from radiology.services.rows import Added
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class Postponed(Exception):
 Handler = Callable[[Job], None]
 SomeHandler = TypeVar("SomeHandler", bound=Handler)
 HANDLERS: dict[str, Handler] = {}
+_add = Added(Job)
 DAILY: set[str] = set()
 
 
@@ -87,7 +89,7 @@ def enqueue(
         idempotency_key=idempotency_key,
     )
     if idempotency_key is None:
-        Job.objects.bulk_create([job])
+        _add([job])
         return job
     enqueue_once(job)
     return Job.objects.get(idempotency_key=idempotency_key)

@@ -11,10 +11,11 @@ from radiology.errors import Conflict, InvalidValue
 from radiology.models import Laterality, Order, Procedure, ProcedureStatus, RequestedProcedure, Site
 from radiology.services.accession import requested_procedure_id, study_uid
 from radiology.services.order_safety import missing_side
-from radiology.services.rows import Sought
+from radiology.services.rows import Added, Sought
 
 MOST = 20
 SCHEME = "99SINAR"
+_add = Added(RequestedProcedure)
 _WITH_UID = Sought(RequestedProcedure, "study_instance_uid = ANY(%s) LIMIT 1", fields=["id"])
 _OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 
@@ -138,7 +139,8 @@ def make_procedures(*, order: Order, wanted: Sequence[Wanted], is_first: bool = 
             field="study_instance_uid",
             **({"order": other.order_ref} if other else {}),
         )
-    return RequestedProcedure.objects.bulk_create(made)
+    _add(made)
+    return made
 
 
 def _kind_of(wanted: Wanted) -> tuple[str, ...]:

@@ -20,9 +20,15 @@ from radiology.services.duplicates import Person
 from radiology.services.patient_numbers import next_number
 from radiology.services.patient_values import Numbered, checked_identifiers, checked_values
 from radiology.services.patients import recorded, save_patient
+from radiology.services.rows import Sought
 from radiology.services.survivors import survivor_of
 from radiology.services.whole import atomic
 
+_HOLDERS = Sought(
+    Patient,
+    "site_id = %s AND patient_id = %s AND provisional_for = '' AND (%s = '' OR issuer_of_patient_id IN ('', %s))"
+    " AND id <> %s ORDER BY id LIMIT 1",
+)
 SEX_WORDS = {"M": "MALE", "F": "FEMALE", "O": "OTHER", "": ""}
 
 
@@ -179,14 +185,11 @@ def _require_free_number(who: Any, site: Site, number: str, issuer: str, *, but:
     """Whether nobody else here has this number. A number without issuer matches any issuer's."""
     if not number:
         return
-    taken = Patient.objects.filter(site=site, patient_id=number, provisional_for="").select_related("merged_into")
-    if issuer:
-        taken = taken.filter(issuer_of_patient_id__in=["", issuer])
-    others = taken.exclude(pk=but.pk) if but is not None and but.pk is not None else taken
-    if not others.exists():
+    besides = 0 if but is None or but.pk is None else but.pk
+    holders = _HOLDERS(site.pk, number, issuer, issuer, besides)
+    if not holders:
         return
-    holder = others.order_by("pk")[0]
-    existing = survivor_of(holder)
+    existing = survivor_of(holders[0])
     if but is not None and existing.pk == but.pk:
         raise Conflict(
             _("This number is that of a patient who was merged into this one: take that merge back first."),

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from radiology.models import Job, Patient, Site
-from radiology.services.rows import Rewritten, Sought
+from radiology.services.rows import MOST_ROWS, Added, Rewritten, Sought
 from radiology.services.whole import Standing, atomic, whole
 from tests.daemons import database_url
 from tests.factories import make_patient
@@ -203,3 +203,17 @@ class TestRows:
         Rewritten(Patient, ["attributes", "merged_at"])(made)
         again = Patient.objects.get(pk=made.pk)
         assert (again.attributes, again.merged_at, again.patient_name) == ({"a": ['"', "\\"]}, made.created_at, "ANI^A")
+
+    def test_rows_are_added_as_django_would(self) -> None:
+        jobs = [Job(kind="a", arguments={"n": [number]}, ordering_key=str(number)) for number in range(MOST_ROWS + 2)]
+        with CaptureQueriesContext(connection) as queries:
+            Added(Job)(jobs)
+            Added(Job)([])
+        assert len(queries) == 2
+        for made in (jobs[0], jobs[-1]):
+            same = Job.objects.get(pk=made.pk)
+            assert (same.ordering_key, same.arguments) == (made.ordering_key, made.arguments)
+            assert (same.public_id, same.created_at) == (made.public_id, made.created_at)
+        jobs[0].error = "changed"
+        jobs[0].save()
+        assert Job.objects.filter(kind="a").count() == len(jobs)

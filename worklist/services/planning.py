@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from radiology.errors import Conflict
 from radiology.models import Order, OrderStatus, ProcedureStatus, RequestedProcedure
-from radiology.services.rows import Sought
+from radiology.services.rows import Added, Sought
 from radiology.services.whole import atomic
 from worklist.models import OPEN, Device, ScheduledProcedureStep, StepStatus
 from worklist.services.stations import stations_of
@@ -28,6 +28,7 @@ _NEW_IDS = f"""
         SELECT FROM {_STEPS} AS other WHERE other.site_id = %s AND other.scheduled_procedure_step_id = made.own
     )
 """
+_add = Added(ScheduledProcedureStep)
 _PLANNED = Sought(ScheduledProcedureStep, "requested_procedure_ref_id = ANY(%s)", fields=["requested_procedure_ref"])
 _CALLED_OFF = {ProcedureStatus.CANCELLED, ProcedureStatus.DISCONTINUED}
 _STATES = set(ProcedureStatus.values)
@@ -55,7 +56,7 @@ def plan_order(
         step.scheduled_start, step.scheduled_end = start, start and start + timedelta(minutes=procedure.duration)
         steps.append(step)
         start = step.scheduled_end
-    ScheduledProcedureStep.objects.bulk_create(steps)
+    _add(steps)
     for step in steps:
         step_scheduled.send(sender=ScheduledProcedureStep, step=step, who=who)
     return steps
