@@ -37,9 +37,9 @@ STANDARD = Separators()
 
 def decode(text: str, separators: Separators, codec: str = "utf-8") -> str:
     """`text` without escape sequences. What is none, or not known, stays as it stands."""
+    mark = re.escape(separators.escape)
     if not separators.escape or separators.escape not in text:
         return text
-    mark = re.escape(separators.escape)
     letters = separators.letters
 
     def replace(found: re.Match[str]) -> str:

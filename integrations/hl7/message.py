@@ -1,12 +1,15 @@
 """A parsed HL7 v2 message: segments by name, fields by number, tolerant of what senders really send.
 
-Numbers count from 1, as the standard does; what is not there is empty, never an error.
+python-hl7 splits; what is tolerated before (line ends, character sets) and how values are read is ours. Numbers
+count from 1, as the standard does; what is not there is empty, never an error.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import hl7
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import character_sets, escapes
@@ -86,8 +89,6 @@ class Segment:
 
 
 MISSING = Segment()
-NOTHING = (Repetition((("",),)),)
-HEADERS = {"MSH", "FHS", "BHS"}
 
 
 def lacks(name: str) -> InvalidValue:
@@ -168,11 +169,15 @@ def parse(raw: bytes, *, character_set: str = "") -> Message:
     header = lines[0] if lines else ""
     separators = _separators(header)
     _require_size(lines, separators)
-    lines[-1] = lines[-1].rstrip()
-    # As it was understood.
+    # As it was understood, for the library to split by.
     lines[0] = header[:4] + separators.encoding_characters + "".join(header[4:].partition(header[3])[1:])
+    try:
+        parsed: Any = hl7.parse("\r".join(lines))
+    except (hl7.HL7Exception, ValueError, IndexError, AssertionError) as error:
+        raise CannotUnderstand(_("The message is no HL7 v2: its segments cannot be told apart.")) from error
     codec = character_sets.codec_of(named) or "utf-8"
-    return Message(tuple(_segment(line, separators, codec) for line in lines), separators, named)
+    segments = tuple(_segment(each, separators, codec) for each in parsed)
+    return Message(segments, separators, named)
 
 
 def _lines(text: str) -> list[str]:
@@ -203,31 +208,33 @@ def _require_size(lines: list[str], separators: Separators) -> None:
         raise CannotUnderstand(_("The message has more parts than any message needs."))
 
 
-def _segment(line: str, separators: Separators, codec: str) -> Segment:
-    name, *rest = line.split(separators.field)
-    fields: list[tuple[Repetition, ...]] = [(Repetition(((name.strip(),),)),)]
-    if name in HEADERS and rest:
-        # The separators stand for themselves, the one between fields as the first field.
-        fields += [(Repetition(((each,),)),) for each in (separators.field, rest.pop(0))]
-    fields += [_field(text, separators, codec) for text in rest]
-    return Segment(name.strip(), tuple(fields))
-
-
-def _field(text: str, separators: Separators, codec: str) -> tuple[Repetition, ...]:
-    if not text:
-        return NOTHING
-    return tuple(
-        Repetition(
+def _segment(parsed: Any, separators: Separators, codec: str) -> Segment:
+    name = str(parsed[0]).strip()
+    is_header = name == "MSH"
+    fields: list[tuple[Repetition, ...]] = []
+    for number, value in enumerate(parsed):
+        if number == 0 or (is_header and number <= 2):
+            fields.append((Repetition(((str(value),),)),))
+            continue
+        fields.append(
             tuple(
-                tuple(
-                    escapes.decode(part, separators, codec).strip(" ")
-                    for part in component.split(separators.subcomponent)
+                Repetition(
+                    tuple(
+                        tuple(
+                            escapes.decode(str(part), separators, codec).strip(" ") if str(part) else ""
+                            for part in _parts(component)
+                        )
+                        for component in _parts(repetition)
+                    )
                 )
-                for component in repetition.split(separators.component)
+                for repetition in _parts(value)
             )
         )
-        for repetition in text.split(separators.repetition)
-    )
+    return Segment(name, tuple(fields))
+
+
+def _parts(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _key(text: str, most: int) -> str:
