@@ -161,9 +161,12 @@ def encodings(specific_character_set: str) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return convert_encodings(terms)
+            codecs = convert_encodings(terms)
+            for codec in codecs:
+                "A".encode(codec)  # a term may name a codec of Python that is none of text
         except (LookupError, ValueError):
             return ["iso8859"]
+    return codecs
 
 
 def decode(value: bytes, codecs: list[str], *, person_name: bool = False) -> str:

@@ -265,6 +265,8 @@ class TestCharacterSets:
         text.encode("utf-8")
 
     @given(ANY_TEXT)
+    @example("UNDEFINED")
+    @example("base64")
     def test_any_text_names_some_encodings(self, term: str) -> None:
         found = encodings(term)
         assert found
