@@ -116,7 +116,7 @@ STILL_THERE = frozenset(
 KEYS_OF_IMAGES = {"series", "instance", "orthanc_series", "orthanc_instance", "pk"}
 ORTHANC_TRANSFERS = ("orthanc-jobcancel", "orthanc-jobresubmit")
 # Nodes, searches at them, and what is on its way there.
-ABOUT_NODES = ("orthanc-modality", "orthanc-quer", "orthanc-job")
+ABOUT_NODES = ("orthanc-peer", "orthanc-modality", "orthanc-quer", "orthanc-job")
 RECORDS = frozenset({"transfer", "transfers", "api-performed-step", "api-performed-steps"})
 
 
