@@ -13,6 +13,7 @@ from integrations.orthanc.retrieval import is_synchronous, waited_for
 from radiology.errors import Conflict, RadiologyError
 from radiology.models import ApiToken, JobState, Site, User
 from radiology.services import jobs
+from radiology.tasks import ring
 
 LANES = 2
 ATTEMPTS = 5
@@ -29,6 +30,7 @@ def begin(view: OrthancView, given: dict[str, Any], *, kind: OrthancJob.Kind, wo
         max_attempts=1 if is_synchronous(given) else ATTEMPTS,
         site=site,
     )
+    ring()
     return OrthancJob.objects.create(
         site=site,
         kind=kind,
