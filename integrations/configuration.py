@@ -1,6 +1,6 @@
-"""What this app adds to the configuration file: systems that speak HL7, and those that are told of events."""
+"""What this app adds to the configuration file: systems that speak HL7, that are told of events, or take images."""
 
-from integrations.models import Hl7FieldMapping, Hl7Peer, Webhook, WebhookNetwork
+from integrations.models import Hl7FieldMapping, Hl7Peer, OrthancPeer, Webhook, WebhookNetwork
 from radiology.services.configuration import Section, register
 
 DESTINATION = (
@@ -66,5 +66,9 @@ WEBHOOKS = Section(
     references={"client": ("name",)},
     only={"ended_at": None},
 )
+# A peer is called only once somebody has entered its password.
+ORTHANC_PEERS = Section(
+    "orthanc_peers", OrthancPeer, ("site", "name"), ("url", "username", "is_active"), when_new={"is_active": False}
+)
 
-register(PEERS, MAPPINGS, WEBHOOK_NETWORKS, WEBHOOKS)
+register(PEERS, MAPPINGS, WEBHOOK_NETWORKS, WEBHOOKS, ORTHANC_PEERS)

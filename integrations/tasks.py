@@ -4,10 +4,19 @@ from celery import shared_task
 
 from integrations.hl7 import alarms, replay
 from integrations.hl7.outgoing import queue
-from integrations.orthanc import registrar
+from integrations.orthanc import making, moving, peering, registrar
 from integrations.webhooks import deliver
 
-__all__ = ["deliver", "queue", "replay", "watch_interfaces", "write_down_orthanc_identifiers"]
+__all__ = [
+    "deliver",
+    "making",
+    "moving",
+    "peering",
+    "queue",
+    "replay",
+    "watch_interfaces",
+    "write_down_orthanc_identifiers",
+]
 
 BACKLOG_SECONDS = 6.0
 

@@ -4,15 +4,23 @@ Rows of the archive are named by level and key, without foreign keys: objects co
 identifier whose row is gone leads nowhere.
 """
 
+import secrets
+from typing import Any, Self
+
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from integrations.models.webhook import require_address
 from pacs.models import ApplicationEntity
-from radiology.models import Site
+from pacs.models.secrets import decrypt, encrypt
+from radiology.models import ApiToken, Job, Site
 from radiology.models.keys import uuid7
+from radiology.models.site import DEFAULT_SITE
 from radiology.models.text import KeyField
 
 
@@ -116,3 +124,128 @@ class OrthancQuery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.level} {self.at:%Y-%m-%d %H:%M}"
+
+
+class OrthancPeer(models.Model):
+    """An Orthanc, or another Sinar, that takes objects over its REST API. Its password is kept encrypted."""
+
+    site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE, db_index=False)
+    name = KeyField(_("name"), max_length=64, blank=False, help_text=_("As programs name it in addresses."))
+    url = models.CharField(
+        _("address"), max_length=500, help_text=_("Where its REST API begins: https://pacs.hospital.com/orthanc/")
+    )
+    username = models.CharField(_("user name"), max_length=150, blank=True, default="")
+    password_encrypted = models.TextField(blank=True, default="", editable=False)
+    is_active = models.BooleanField(_("active"), default=True)
+
+    class Meta:
+        verbose_name = _("Orthanc peer")
+        verbose_name_plural = _("Orthanc peers")
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["site", "name"], name="orthanc_peer_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.url = self.url.rstrip("/") + "/"
+        require_address(self.url, "url")
+        if "?" in self.url:
+            raise ValidationError({"url": _("An address without user name, password and #.")})
+        if ":" in self.username:
+            raise ValidationError({"username": _("A user name has no colon.")})
+        if "/" in self.name:
+            raise ValidationError({"name": _("A name has no slash: it stands in addresses.")})
+
+    @property
+    def password(self) -> str:
+        """Raises OutOfResources when it cannot be read."""
+        return decrypt(self.password_encrypted)
+
+    @password.setter
+    def password(self, text: str) -> None:
+        self.password_encrypted = encrypt(text)
+
+
+class OrthancJobQuerySet(models.QuerySet["OrthancJob"]):
+    def visible_to(self, who: Any) -> Self:
+        """The jobs of one's own site."""
+        if not who.may("studies.read"):
+            return self.none()
+        return self if who.sees_every_site else self.filter(site_id=who.site_id)
+
+
+class OrthancJob(models.Model):
+    """A request that makes new objects of stored ones, brings them to a peer, or has a node send them to another.
+
+    It is kept for as long as its job.
+
+    `selections`: a study's UID, UIDs of series, and of instances of it; none of both means the whole study. New
+    identifiers follow from `secret`, so that a job that was cut short goes on with the same.
+    """
+
+    class Kind(models.TextChoices):
+        ANONYMIZE = "anonymize", _("Anonymize")
+        MODIFY = "modify", _("Modify")
+        MOVE = "move", _("Have sent on")
+        PEER = "peer", _("Send to a peer")
+
+    public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
+    site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), db_index=False)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind)
+    level = KeyField(_("level"), max_length=8, help_text=_("Of the one resource; empty where there are several."))
+    changed_level = KeyField(_("level of the changes"), max_length=8)
+    node = models.ForeignKey(ApplicationEntity, models.SET_NULL, verbose_name=_("node"), null=True, related_name="+")
+    target = KeyField(_("target AE title"), max_length=16)
+    peer = models.ForeignKey("OrthancPeer", models.SET_NULL, verbose_name=_("peer"), null=True, related_name="+")
+    request = models.JSONField(_("request"), default=dict)
+    resources = models.JSONField(_("resources"), default=list)
+    selections = models.JSONField(_("selections"), default=list)
+    secret = models.CharField(max_length=64, default=secrets.token_hex, editable=False)
+    keeps_source = models.BooleanField(_("keeps the source"), default=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, verbose_name=_("by"), null=True, related_name="+"
+    )
+    token = models.ForeignKey(ApiToken, models.SET_NULL, verbose_name=_("token"), null=True, related_name="+")
+    job = models.OneToOneField(Job, models.CASCADE, verbose_name=_("job"), related_name="orthanc_job")
+    total = models.PositiveIntegerField(_("objects"), default=0)
+    done = models.PositiveIntegerField(_("completed"), default=0)
+    failed = models.PositiveIntegerField(_("failed"), default=0)
+    created = models.JSONField(_("created"), default=list)
+    created_at = models.DateTimeField(_("asked for"), default=timezone.now)
+
+    objects = OrthancJobQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("Orthanc job")
+        verbose_name_plural = _("Orthanc jobs")
+        indexes = [models.Index(fields=["site", "-id"], name="orthanc_jobs_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def by(self) -> Any:
+        """Who asked for it, None where that user or token is no more."""
+        return self.user or self.token
+
+
+class OrthancOrigin(models.Model):
+    """Of which resource another was made: `AnonymizedFrom` and `ModifiedFrom` of Orthanc's metadata.
+
+    The new one is named by level and key, the source by the identifier that it had then.
+    """
+
+    site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), db_index=False)
+    level = models.PositiveSmallIntegerField(_("level"), choices=OrthancLevel)
+    row = models.BigIntegerField(_("row"))
+    anonymized = models.BooleanField(_("anonymized"))
+    source = models.CharField(_("source"), max_length=44)
+
+    class Meta:
+        verbose_name = _("Orthanc origin")
+        verbose_name_plural = _("Orthanc origins")
+        constraints = [models.UniqueConstraint(fields=["level", "row"], name="orthanc_origin")]
+
+    def __str__(self) -> str:
+        return self.source

@@ -151,7 +151,7 @@ class One(ResourceView):
 
     def delete(self, request: Any, **_: str) -> HttpResponse:
         """Hides studies until they are restored or purged; of a series or an object only where it is all there is."""
-        studies = self._whole_studies()
+        studies = whole_studies(self.here, self.level, self.row)
         for study in studies:
             removal.delete_study(who=request.user, study=study, reason=REASON, address=audit.address_of(request))
         patient = above(self.level, self.row, Level.PATIENT)
@@ -159,15 +159,17 @@ class One(ResourceView):
         ancestor = _reference(patient) if left and self.level is not Level.PATIENT else None
         return answer({"RemainingAncestor": ancestor})
 
-    def _whole_studies(self) -> list[Study]:
-        if self.level is Level.PATIENT:
-            return list(Study.objects.visible_to(self.here).filter(patient_ref=self.row))
-        study = above(self.level, self.row, Level.STUDY)
-        if self.level is not Level.STUDY:
-            siblings = below(self.here, Level.STUDY, study, self.level)
-            if len(siblings[:2]) > 1:
-                raise NotDone("Only whole studies are deleted here. Reject single images on the study's page instead.")
-        return [study]
+
+def whole_studies(here: OfOneSite, level: Level, row: Any) -> list[Study]:
+    """The studies that a resource is, or is all of. Raises NotDone for what is a part of one."""
+    if level is Level.PATIENT:
+        return list(Study.objects.visible_to(here).filter(patient_ref=row))
+    study = above(level, row, Level.STUDY)
+    if level is not Level.STUDY:
+        siblings = below(here, Level.STUDY, study, level)
+        if len(siblings[:2]) > 1:
+            raise NotDone("Only whole studies are deleted here. Reject single images on the study's page instead.")
+    return [study]
 
 
 def _reference(patient: Patient) -> dict[str, str]:

@@ -8,11 +8,11 @@ from django.db.models import Sum
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import NotDone, answer, flag, json_value, text
+from integrations.orthanc.access import NotDone, OfOneSite, answer, flag, json_value, text
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.identifiers import instance_identifier
 from integrations.orthanc.lookup import below, item_of, location_of, object_of
-from integrations.orthanc.resources import MAIN_TAGS, MAIN_TAGS_IN_FILES, stamp
+from integrations.orthanc.resources import MAIN_TAGS, MAIN_TAGS_IN_FILES, origins_of, stamp
 from integrations.orthanc.tags import Form, dashed, form_of, formatted, tag_of, tags_of, text_of
 from pacs.api.archives import zip_answer
 from pacs.dicomweb.retrieve import object_response
@@ -20,6 +20,7 @@ from pacs.models import Instance, Location
 from pacs.services.attributes import Level
 from pacs.services.metadata import bulk_data
 from pacs.services.outgoing import syntax_as_stored
+from pacs.services.retrieve import instances_of
 from radiology.errors import NotFound
 
 MEGABYTE = 1024 * 1024
@@ -129,21 +130,40 @@ class Metadata(ResourceView):
         return answer(found if flag(request, "expand") else list(found))
 
     def _values(self) -> dict[str, str]:
-        if self.level is not Level.INSTANCE:
-            found = {"LastUpdate": stamp(self.row.updated_at)}
-            if self.level is Level.SERIES and self.row.source_ae_title:
-                found["RemoteAET"] = self.row.source_ae_title
-            return found
-        location = location_of(self.here, self.row)
-        found = {
-            "ReceptionDate": stamp(self.row.created_at),
-            "RemoteAET": self.row.series_ref.source_ae_title,
-            "SopClassUid": self.row.sop_class_uid,
-            "TransferSyntax": syntax_as_stored(location),
-        }
-        if self.row.instance_number is not None:
-            found["IndexInSeries"] = str(self.row.instance_number)
-        return dict(sorted(found.items()))
+        return metadata_of_rows(self.here, self.level, [self.row])[self.row.pk]
+
+
+def metadata_of_rows(here: OfOneSite, level: Level, rows: list[Any]) -> dict[int, dict[str, str]]:
+    """What is known of each row beside its attributes, by key. Raises NotFound for an instance without a file."""
+    origins = origins_of(level, rows)
+    locations = {}
+    if level is Level.INSTANCE:
+        uids = [row.sop_instance_uid for row in rows]
+        found = instances_of(who=here, sop_instance_uids=uids).filter(instance_ref__in=rows)
+        locations = {each.instance_ref_id: each for each in found}
+    return {
+        row.pk: dict(sorted({**_own_metadata(level, row, locations.get(row.pk)), **origins.get(row.pk, {})}.items()))
+        for row in rows
+    }
+
+
+def _own_metadata(level: Level, row: Any, location: Location | None) -> dict[str, str]:
+    if level is not Level.INSTANCE:
+        found = {"LastUpdate": stamp(row.updated_at)}
+        if level is Level.SERIES and row.source_ae_title:
+            found["RemoteAET"] = row.source_ae_title
+        return found
+    if location is None:
+        raise NotFound("There is no such instance, or none that you may see.")
+    found = {
+        "ReceptionDate": stamp(row.created_at),
+        "RemoteAET": row.series_ref.source_ae_title,
+        "SopClassUid": row.sop_class_uid,
+        "TransferSyntax": syntax_as_stored(location),
+    }
+    if row.instance_number is not None:
+        found["IndexInSeries"] = str(row.instance_number)
+    return found
 
 
 class Statistics(ResourceView):

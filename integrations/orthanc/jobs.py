@@ -8,12 +8,16 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.utils import timezone
 
+from integrations.models import OrthancJob
 from integrations.orthanc.access import NotDone, OrthancView, answer, flag
+from integrations.orthanc.lookup import COLLECTIONS, TYPES
 from integrations.orthanc.resources import stamp
 from pacs.models import Transfer, TransferDirection, TransferState
 from pacs.services import transfers
-from radiology.errors import NotFound
-from radiology.services import audit
+from pacs.services.attributes import Level
+from radiology.errors import NotAllowed, NotFound
+from radiology.models import AuditAction, JobState
+from radiology.services import audit, jobs
 
 MOST = 1000
 STATES = {
@@ -25,12 +29,29 @@ STATES = {
 }
 
 
+TYPES_OF_JOBS = {
+    OrthancJob.Kind.ANONYMIZE: "ResourceModification",
+    OrthancJob.Kind.MODIFY: "ResourceModification",
+    OrthancJob.Kind.MOVE: "DicomMoveScu",
+    OrthancJob.Kind.PEER: "OrthancPeerStore",
+}
+STATES_OF_JOBS = {
+    JobState.PENDING: "Pending",
+    JobState.RUNNING: "Running",
+    JobState.DONE: "Success",
+    JobState.DEAD: "Failure",
+    JobState.CANCELLED: "Failure",
+}
+
+
 class Jobs(OrthancView):
     """`GET /jobs`: the newest thousand, with `?expand` in full."""
 
     def get(self, request: Any) -> HttpResponse:
-        rows = visible(self.here).order_by("-id")[:MOST]
-        return answer([described(row) if flag(request, "expand") else str(row.public_id) for row in rows])
+        both: list[Transfer | OrthancJob] = [*visible(self.here).order_by("-id")[:MOST]]
+        both += makings(self.here).order_by("-id")[:MOST]
+        rows = sorted(both, key=lambda row: row.created_at, reverse=True)[:MOST]
+        return answer([told(row) if flag(request, "expand") else str(row.public_id) for row in rows])
 
 
 class Job(OrthancView):
@@ -42,10 +63,12 @@ class Job(OrthancView):
     def get(self, request: Any, orthanc_job: str) -> HttpResponse:
         if self.action:
             return self.http_method_not_allowed(request)
-        return answer(described(job_of(self.here, orthanc_job)))
+        return answer(told(job_of(self.here, orthanc_job)))
 
     def post(self, request: Any, orthanc_job: str) -> HttpResponse:
         row = job_of(self.here, orthanc_job)
+        if isinstance(row, OrthancJob):
+            return self._control(row)
         common = {"who": request.user, "transfer": row, "address": audit.address_of(request)}
         if self.action == "cancel":
             transfers.cancel(**common)
@@ -57,20 +80,101 @@ class Job(OrthancView):
             return self.http_method_not_allowed(request)
         return answer({})
 
+    def _control(self, row: OrthancJob) -> HttpResponse:
+        if not self.here.may("studies.write"):
+            raise NotAllowed("This job is not yours to control.")
+        if self.action == "cancel":
+            jobs.cancel(job=row.job)
+        elif self.action == "resubmit":
+            jobs.retry(job=row.job)
+        elif self.action:
+            raise NotDone("Jobs are not halted here: cancel one, and resubmit it later.")
+        else:
+            return self.http_method_not_allowed(self.request)
+        self.record(f"job.{self.action}", AuditAction.EXECUTE, detail={"job": str(row.public_id)})
+        return answer({})
+
 
 def visible(here: Any) -> QuerySet[Transfer]:
     return Transfer.objects.visible_to(here).select_related("job", "node")
 
 
-def job_of(here: Any, text: str) -> Transfer:
+def makings(here: Any) -> QuerySet[OrthancJob]:
+    return OrthancJob.objects.visible_to(here).select_related("job", "peer", "node")
+
+
+def job_of(here: Any, text: str) -> Transfer | OrthancJob:
     """Raises NotFound."""
     try:
         key = uuid.UUID(text)
     except ValueError:
         key = uuid.UUID(int=0)
-    found = visible(here).filter(public_id=key).first()
+    found = visible(here).filter(public_id=key).first() or makings(here).filter(public_id=key).first()
     if found is None:
         raise NotFound("There is no such job, or none that you may see.")
+    return found
+
+
+def told(row: Transfer | OrthancJob) -> dict[str, Any]:
+    return making(row) if isinstance(row, OrthancJob) else described(row)
+
+
+def content_of(row: OrthancJob) -> dict[str, Any]:
+    """What a job was asked for, and what came of it."""
+    found: dict[str, Any] = {"Description": "REST API"}
+    if row.kind == OrthancJob.Kind.MOVE:
+        queries = [{"0020,000d": study, "0020,000e": "\\".join(series)} for study, series, _ in row.selections]
+        return {
+            **found,
+            "LocalAet": settings.DIMSE["AE_TITLE"],
+            "Query": [{key: value for key, value in each.items() if value} for each in queries],
+            "RemoteAet": row.node.title if row.node else "",
+            "TargetAet": row.target,
+        }
+    found |= {"FailedInstancesCount": row.failed, "InstancesCount": row.total, "ParentResources": row.resources}
+    if row.kind == OrthancJob.Kind.PEER:
+        peer = [row.peer.url, *([row.peer.username, ""] if row.peer.username else [])] if row.peer else []
+        return {**found, "Compress": False, "Peer": peer}
+    return {**found, "IsAnonymization": row.kind == OrthancJob.Kind.ANONYMIZE, **_made(row)}
+
+
+def _made(row: OrthancJob) -> dict[str, Any]:
+    """The one resource that was made of the one that was named, or all that were made."""
+    created = [(Level(level), name) for level, name in row.created]
+    if not row.level:
+        of_level = sorted(created, key=lambda each: -each[0].depth)
+        return {"Resources": [_reference(level, name) for level, name in of_level]}
+    if not created:
+        return {}
+    first = dict(reversed(created))
+    return {**_reference(Level(row.level), first[Level(row.level)]), "PatientID": first[Level.PATIENT]}
+
+
+def _reference(level: Level, name: str) -> dict[str, str]:
+    return {"ID": name, "Path": f"/{COLLECTIONS[level]}/{name}", "Type": TYPES[level]}
+
+
+def making(row: OrthancJob) -> dict[str, Any]:
+    """A job of this door, as Orthanc tells of its own."""
+    state, job = row.job.state, row.job
+    failed = state in {JobState.DEAD, JobState.CANCELLED}
+    words = {JobState.DEAD: "Error encountered", JobState.CANCELLED: "Canceled job"}
+    found = {
+        "Content": content_of(row),
+        "CreationTime": stamp(row.created_at),
+        "EffectiveRuntime": (job.finished_at - row.created_at).total_seconds() if job.finished_at else 0.0,
+        "ErrorCode": (37 if state == JobState.CANCELLED else -1) if failed else 0,
+        "ErrorDescription": words.get(JobState(state), "Success"),
+        "ErrorDetails": job.error[:300],
+        "ID": str(row.public_id),
+        "Priority": 0,
+        "Progress": 100 if state == JobState.DONE else (row.done + row.failed) * 100 // max(row.total, 1),
+        "State": STATES_OF_JOBS[JobState(state)],
+        "Timestamp": stamp(timezone.now()),
+        "Type": TYPES_OF_JOBS[OrthancJob.Kind(row.kind)],
+    }
+    if job.finished_at is not None:
+        found["CompletionTime"] = stamp(job.finished_at)
     return found
 
 

@@ -16,10 +16,18 @@ from integrations.orthanc.access import (
     raw_body,
 )
 from integrations.orthanc.identifiers import as_digest
-from integrations.orthanc.lookup import find_any, rows_of, study_above
-from integrations.orthanc.retrieval import MOST_RESOURCES, fetched, is_synchronous, job_answer, require_here, waited_for
+from integrations.orthanc.lookup import find_any
+from integrations.orthanc.onward import retrieved
+from integrations.orthanc.retrieval import (
+    MOST_RESOURCES,
+    is_synchronous,
+    job_answer,
+    studies_of_patients,
+    waited_for_transfers,
+)
+from integrations.orthanc.selection import selected
 from pacs.dimse import scu
-from pacs.models import ApplicationEntity, Study, Transfer, TransferState
+from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
 from pacs.services.attributes import Level
 from radiology.errors import InvalidValue, NotFound, Unreachable
@@ -122,13 +130,13 @@ class Store(NodeView):
     needs = {"POST": "studies.read"}
 
     def post(self, request: Any, **_: str) -> HttpResponse:
-        given = _resources(request)
+        given = resources_of(request)
         names = given["Resources"]
         rows = [find_any(self.here, name) for name in names]
         begun = self._begin(rows)
         if not is_synchronous(given):
             return answer(job_answer(begun))
-        if not waited_for(begun):
+        if not waited_for_transfers(begun):
             return answer(job_answer(begun))
         failed = sum(each.failed for each in begun)
         if failed or any(each.state is not TransferState.DONE for each in begun):
@@ -147,36 +155,17 @@ class Store(NodeView):
 
     def _begin(self, rows: list[tuple[Level, Any]]) -> list[Transfer]:
         """A transfer for each study; one that is sent as a whole is not sent in parts beside."""
-        wanted: dict[int, tuple[Study, set[str], set[str]]] = {}
-        whole: set[int] = set()
-        for level, row in rows:
-            study = study_above(level, row)
-            studies = [study] if study else list(rows_of(self.here, Level.STUDY).filter(patient_ref=row))
-            for each in studies:
-                _, series, instances = wanted.setdefault(each.pk, (each, set(), set()))
-                if level in {Level.PATIENT, Level.STUDY}:
-                    whole.add(each.pk)
-                elif level is Level.SERIES:
-                    series.add(row.series_instance_uid)
-                else:
-                    instances.add(row.sop_instance_uid)
-        begun = []
-        for pk, (study, series, instances) in wanted.items():
-            parts: list[tuple[list[str], list[str]]] = [([], [])]
-            if pk not in whole:
-                parts = [(sorted(series), [])] if series else []
-                parts += [([], sorted(instances))] if instances else []
-            for some_series, some_instances in parts:
-                begun.append(
-                    transfers.send(
-                        who=self.here.who, node=self.node, study=study, series=some_series, instances=some_instances,
-                        address=audit.address_of(self.request),
-                    )
-                )  # fmt: skip
-        return begun
+        return [
+            transfers.send(
+                who=self.here.who, node=self.node, study=each.study, series=each.series, instances=each.instances,
+                address=audit.address_of(self.request),
+            )
+            for each in selected(self.here, rows)
+        ]  # fmt: skip
 
 
-def _resources(request: Any) -> dict[str, Any]:
+def resources_of(request: Any) -> dict[str, Any]:
+    """What to send: a JSON object with `Resources`, a list of identifiers, or one alone. Raises InvalidValue."""
     given = _plain(request)
     found = given if isinstance(given, dict) else {"Resources": given}
     names = found.get("Resources")
@@ -196,18 +185,23 @@ def _plain(request: Any) -> Any:
 
 
 class Move(NodeView):
-    """`POST /modalities/{name}/move`: brings studies or series from there to here."""
+    """`POST /modalities/{name}/move`: brings patients' studies, studies or series from there to here or `TargetAet`."""
 
     needs = {"POST": "studies.write"}
 
     def post(self, request: Any, **_: str) -> HttpResponse:
         given = json_object(request)
-        require_here(given.get("TargetAet"))
-        if field(given, "Level", str).lower() not in {"study", "series"}:
-            raise NotDone("Studies and series are fetched, not patients and single objects.")
-        wanted = []
-        for each in field(given, "Resources", list):
-            if not isinstance(each, dict) or not isinstance(each.get("StudyInstanceUID"), str):
-                raise InvalidValue("Each of the Resources names its StudyInstanceUID.", field="Resources")
-            wanted.append((each["StudyInstanceUID"], each.get("SeriesInstanceUID") or ""))
-        return fetched(self.request, self.here, self.node, given, wanted)
+        level = field(given, "Level", str).lower()
+        if level not in {"patient", "study", "series"}:
+            raise NotDone("Patients, studies and series are fetched, not single objects.")
+        key = "PatientID" if level == "patient" else "StudyInstanceUID"
+        resources = field(given, "Resources", list)
+        if len(resources) > MOST_RESOURCES or not all(
+            isinstance(each, dict) and isinstance(each.get(key), str) for each in resources
+        ):
+            raise InvalidValue(f"Each of the Resources, {MOST_RESOURCES} at most, names its {key}.", field="Resources")
+        if level == "patient":
+            wanted = studies_of_patients(self.node, [each[key] for each in resources])
+        else:
+            wanted = [(each[key], str(each.get("SeriesInstanceUID") or "")) for each in resources]
+        return retrieved(self, self.node, given, wanted)

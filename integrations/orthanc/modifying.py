@@ -1,7 +1,8 @@
 """`/modify`, `/merge` and `/split`, as corrections: laid over on every way out, undone when they were wrong.
 
-Orthanc makes new objects with new UIDs and, with `KeepSource` false, deletes the old ones. Here the objects
-stay what they are, under their UIDs and identifiers; so a source that is to be kept beside them is refused.
+Orthanc makes new objects with new UIDs and, with `KeepSource` false, deletes the old ones. Here a source that is
+not to be kept stays what it is, under its UIDs and identifiers, and is corrected in place. Where it is to be kept,
+`/modify` makes copies as Orthanc does; `/merge` and `/split` do not.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpResponse
 
-from integrations.orthanc.access import NotDone, answer, field, json_object
+from integrations.orthanc.access import NotDone, answer, field, json_object, raw_body
 from integrations.orthanc.collections import ResourceView
+from integrations.orthanc.copying import LARGEST_REQUEST, copied
 from integrations.orthanc.finding import patients_numbered
 from integrations.orthanc.identifiers import identifiers_of, patient_identifiers, study_identifier
 from integrations.orthanc.lookup import COLLECTIONS, TYPES, above, find, find_any, rows_of
@@ -44,12 +46,16 @@ class Correcting(ResourceView):
 
 
 class Modify(Correcting):
-    """`POST /studies/{id}/modify` and `/series/{id}/modify` with `Replace` and `KeepSource` false."""
+    """`POST /studies/{id}/modify`, of patients and series too: copies, or with `KeepSource` false a correction."""
 
     def post(self, request: Any, **_: str) -> HttpResponse:
-        given = json_object(request)
+        given = json_object(request, raw_body(request, most=LARGEST_REQUEST))
+        if field(given, "KeepSource", bool, True):
+            rows = [(self.level, self.row)]
+            return copied(self, given, rows, anonymizes=False, changed=self.level, level=self.level)
+        if self.level is Level.PATIENT:
+            raise NotDone("Patients are corrected and merged over /api/v1 or on their page.")
         replace = _replacements(given)
-        require_no_copy(given)
         study = above(self.level, self.row, Level.STUDY)
         allowed = OF_STUDY if self.level is Level.STUDY else OF_SERIES
         number = replace.pop("PatientID", None) if self.level is Level.STUDY else None
@@ -101,7 +107,7 @@ def _replacements(given: Mapping[str, Any]) -> dict[str, str]:
     """`Replace` by keyword. Raises InvalidValue when it holds nothing, or what is no text."""
     replace = field(dict(given), "Replace", dict, {})
     if field(dict(given), "Remove", list, []) or given.get("RemovePrivateTags") is True:
-        raise NotDone("Attributes are not removed here: replace their value by an empty one.")
+        raise NotDone("Attributes are removed from copies only: leave out KeepSource, or replace them by empty values.")
     found = {}
     for name, value in replace.items():
         tag = tag_of(name)
@@ -122,7 +128,7 @@ def _replacements(given: Mapping[str, Any]) -> dict[str, str]:
 def require_no_copy(given: Mapping[str, Any]) -> None:
     """Raises NotDone for `KeepSource` true, which is Orthanc's default."""
     if field(dict(given), "KeepSource", bool, True):
-        raise NotDone('Studies are corrected in place, not copied: send "KeepSource": false.')
+        raise NotDone('Series are moved, not copied: send "KeepSource": false.')
 
 
 class Merge(Correcting):

@@ -22,8 +22,9 @@ from integrations.orthanc.access import (
 from integrations.orthanc.finding import BY_TYPE
 from integrations.orthanc.lookup import item_of
 from integrations.orthanc.modalities import NodeView
+from integrations.orthanc.onward import retrieved
 from integrations.orthanc.resources import MAIN_TAGS
-from integrations.orthanc.retrieval import fetched, require_here
+from integrations.orthanc.retrieval import ASKS, studies_of_patients
 from integrations.orthanc.tags import form_of, formatted, keyword_of, tag_of
 from pacs.dimse.scu_query import find as query_node
 from pacs.models import ApplicationEntity
@@ -32,7 +33,6 @@ from radiology.errors import InvalidValue, NotFound
 from radiology.models import AuditAction, Site
 
 MOST_ANSWERS = 500
-ASKS = 30.0
 RETURNED = {
     Level.PATIENT: MAIN_TAGS[Level.PATIENT],
     Level.STUDY: (*MAIN_TAGS[Level.PATIENT], *MAIN_TAGS[Level.STUDY], "ModalitiesInStudy"),
@@ -71,8 +71,6 @@ class FindAtNode(NodeView):
 
 def ask(here: Any, node: ApplicationEntity, level: Level, query: dict[str, Any]) -> OrthancQuery:
     """C-FIND at a node. Raises InvalidValue, Unreachable."""
-    if level is Level.PATIENT:
-        raise NotDone("Studies, series and objects are searched for at other nodes, not patients.")
     keys = {}
     for name, value in query.items():
         tag = tag_of(name)
@@ -177,22 +175,24 @@ class Answer(QueryView):
 
 
 class Retrieve(QueryView):
-    """`POST /queries/{id}/retrieve` and `/queries/{id}/answers/{n}/retrieve`: brings it here."""
+    """`POST /queries/{id}/retrieve` and `/queries/{id}/answers/{n}/retrieve`: brings it here, or to `TargetAet`."""
 
     needs = {"POST": "studies.write"}
     all = False
 
     def post(self, request: Any, **_: str) -> HttpResponse:
         given = _target(request)
-        require_here(given.get("TargetAet"))
-        if self.query.level not in {Level.STUDY.value, Level.SERIES.value}:
-            raise NotDone("Studies and series are fetched, not patients and single objects.")
+        if self.query.level == Level.INSTANCE.value:
+            raise NotDone("Patients, studies and series are fetched, not single objects.")
         chosen = self.query.answers if self.all else [self.result]
+        if self.query.level == Level.PATIENT.value:
+            numbers = [_uid(each, UNIQUE[Level.PATIENT]) for each in chosen]
+            return retrieved(self, self.query.node, given, studies_of_patients(self.query.node, numbers))
         wanted = []
         for each in chosen:
             uids = [_uid(each, keyword) for keyword in (UNIQUE[Level.STUDY], UNIQUE[Level.SERIES])]
             wanted.append((uids[0], uids[1] if self.query.level == Level.SERIES else ""))
-        return fetched(request, self.here, self.query.node, given, wanted)
+        return retrieved(self, self.query.node, given, wanted)
 
 
 def _uid(found: dict[str, Any], keyword: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from integrations.models import OrthancOrigin
 from integrations.orthanc.access import OfOneSite
 from integrations.orthanc.identifiers import (
     as_text,
@@ -16,7 +17,7 @@ from integrations.orthanc.identifiers import (
     series_identifier,
     study_identifier,
 )
-from integrations.orthanc.lookup import TYPES
+from integrations.orthanc.lookup import LEVELS, TYPES
 from integrations.orthanc.registrar import STABLE_AFTER
 from integrations.orthanc.tags import Form, formatted, tag_of, tags_of, text_of
 from pacs.models import Instance, Location, Series, Study
@@ -80,14 +81,22 @@ def described(
         Level.INSTANCE: _instances,
     }[level]
     found: list[dict[str, Any]] = make(here, rows, form)
-    for entry in found:
+    origins = origins_of(level, rows)
+    for row, entry in zip(rows, found, strict=True):
         entry["Type"] = TYPES[level]
         entry["Labels"] = []
+        entry.update(origins.get(row.pk, {}))
     wanted = [name for name in (tag_of(each) for each in requested) if name]
     if wanted:
         for entry, tags in zip(found, _tags(here, level, rows, wanted, form, with_empty=True), strict=True):
             entry["RequestedTags"] = tags
     return found
+
+
+def origins_of(level: Level, rows: Iterable[Any]) -> dict[int, dict[str, str]]:
+    """Of what those of the rows were made that are copies, by key."""
+    found = OrthancOrigin.objects.filter(level=LEVELS[level], row__in=[row.pk for row in rows])
+    return {each.row: {"AnonymizedFrom" if each.anonymized else "ModifiedFrom": each.source} for each in found}
 
 
 def stamp(moment: datetime) -> str:

@@ -1,6 +1,7 @@
 """Transfers that requests begin, and waiting for them where the request wants that."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -8,7 +9,8 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpResponse
 
-from integrations.orthanc.access import NotDone, answer, field
+from integrations.orthanc.access import answer, field
+from pacs.dimse.scu_query import find as query_node
 from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
 from radiology.errors import InvalidValue, Unreachable
@@ -21,6 +23,8 @@ MOST_RESOURCES = 1000
 # So long a synchronous request is held; then it is answered as an asynchronous one.
 WAITS = 50.0
 LOOKS_EVERY = 0.2
+# So long another node may take to answer a search.
+ASKS = 30.0
 
 
 def is_synchronous(given: dict[str, Any]) -> bool:
@@ -37,18 +41,26 @@ def job_answer(begun: list[Transfer]) -> dict[str, Any]:
     return found
 
 
-def waited_for(begun: list[Transfer]) -> bool:
+def waited_for_transfers(begun: list[Transfer]) -> bool:
     """Whether they ended while the request could be held. The rows are what they are then."""
+    keys = [each.pk for each in begun]
+
+    def are_over() -> bool:
+        begun[:] = Transfer.objects.select_related("job", "node").filter(pk__in=keys).order_by("pk")
+        return all(each.is_finished for each in begun)
+
+    return waited_for(are_over)
+
+
+def waited_for(is_over: Callable[[], bool]) -> bool:
+    """Wake a worker, and wait until something is over, as long as a request can be held; whether it is."""
     _ring()
     until = time.monotonic() + WAITS
-    keys = [each.pk for each in begun]
-    while True:
-        begun[:] = Transfer.objects.select_related("job", "node").filter(pk__in=keys).order_by("pk")
-        if all(each.is_finished for each in begun):
-            return True
+    while not is_over():
         if time.monotonic() > until:
             return False
         time.sleep(LOOKS_EVERY)
+    return True
 
 
 def _ring() -> None:
@@ -59,10 +71,24 @@ def _ring() -> None:
         log.warning("nobody rang for transfers", reason=type(error).__name__)
 
 
-def require_here(title: Any) -> None:
-    """Raises NotDone for another destination than this archive."""
-    if title not in {None, "", settings.DIMSE["AE_TITLE"], *settings.DIMSE["EXTRA_AE_TITLES"]}:
-        raise NotDone("Studies are fetched to this archive: send them on from here.")
+def is_here(title: Any) -> bool:
+    """Whether a destination is this archive: by any of its titles, or by none."""
+    return title in {None, "", settings.DIMSE["AE_TITLE"], *settings.DIMSE["EXTRA_AE_TITLES"]}
+
+
+def studies_of_patients(node: ApplicationEntity, numbers: list[str]) -> list[tuple[str, str]]:
+    """The studies of patients by their PatientID, as the node tells them; asked one patient after the other."""
+    found = []
+    for number in numbers:
+        if not number or set(number) & set("*?\\"):
+            raise InvalidValue("A patient is named by one PatientID.", field="Resources")
+        answers = query_node(
+            node=node, level="STUDY", keys={"PatientID": number}, limit=MOST_RESOURCES + 1, seconds=ASKS
+        )
+        for each in answers:
+            if str(each.get("PatientID") or number).strip() == number:
+                found.append((str(each.get("StudyInstanceUID") or ""), ""))
+    return found
 
 
 def fetched(
@@ -83,7 +109,7 @@ def fetched(
             )
             for study, series in studies.items()
         ]  # fmt: skip
-    if not is_synchronous(given) or not waited_for(begun):
+    if not is_synchronous(given) or not waited_for_transfers(begun):
         return answer(job_answer(begun))
     if any(each.state is not TransferState.DONE or each.failed for each in begun):
         reasons = [each.job.error for each in begun if each.job is not None and each.job.error]

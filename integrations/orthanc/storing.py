@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 
-from integrations.orthanc.access import answer
+from integrations.orthanc.access import OfOneSite, answer
 from integrations.orthanc.collections import Collection
 from integrations.orthanc.identifiers import (
     instance_identifier,
@@ -60,31 +60,31 @@ class Storing(Collection):
             raise uploads.errors[0]
         if not told:
             raise CannotUnderstand("Cannot parse an invalid DICOM file")
-        entries = self._entries(told)
+        entries = entries_of(self.here, told)
         return answer(entries[0] if alone else entries)
 
-    def _entries(self, told: list[dict[str, str]]) -> list[dict[str, Any]]:
-        uids = [each["sop_instance_uid"] for each in told if each["sop_instance_uid"]]
-        rows = {
-            row.sop_instance_uid: row for row in rows_of(self.here, Level.INSTANCE).filter(sop_instance_uid__in=uids)
-        }
-        people = patient_identifiers(row.series_ref.study_ref.patient_ref for row in rows.values())
-        found = []
-        for each in told:
-            row = rows.get(each["sop_instance_uid"])
-            if row is None or each["outcome"] in {REFUSED, StoreOutcome.REFUSED}:
-                status = "Failure" if each["outcome"] in {REFUSED, StoreOutcome.REFUSED} else "FilteredOut"
-                found.append({"Status": status, "Details": each["reason"], "Path": "", "ID": ""})
-                continue
-            name = instance_identifier(row)
-            found.append(
-                {
-                    "ID": name,
-                    "ParentPatient": people[row.series_ref.study_ref.patient_ref_id],
-                    "ParentSeries": series_identifier(row.series_ref),
-                    "ParentStudy": study_identifier(row.series_ref.study_ref),
-                    "Path": f"/instances/{name}",
-                    "Status": STATUS[StoreOutcome(each["outcome"])],
-                }
-            )
-        return found
+
+def entries_of(here: OfOneSite, told: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """What became of objects, as Orthanc tells it: `told` holds UID, outcome and reason of each."""
+    uids = [each["sop_instance_uid"] for each in told if each["sop_instance_uid"]]
+    rows = {row.sop_instance_uid: row for row in rows_of(here, Level.INSTANCE).filter(sop_instance_uid__in=uids)}
+    people = patient_identifiers(row.series_ref.study_ref.patient_ref for row in rows.values())
+    found = []
+    for each in told:
+        row = rows.get(each["sop_instance_uid"])
+        if row is None or each["outcome"] in {REFUSED, StoreOutcome.REFUSED}:
+            status = "Failure" if each["outcome"] in {REFUSED, StoreOutcome.REFUSED} else "FilteredOut"
+            found.append({"Status": status, "Details": each["reason"], "Path": "", "ID": ""})
+            continue
+        name = instance_identifier(row)
+        found.append(
+            {
+                "ID": name,
+                "ParentPatient": people[row.series_ref.study_ref.patient_ref_id],
+                "ParentSeries": series_identifier(row.series_ref),
+                "ParentStudy": study_identifier(row.series_ref.study_ref),
+                "Path": f"/instances/{name}",
+                "Status": STATUS[StoreOutcome(each["outcome"])],
+            }
+        )
+    return found

@@ -5,12 +5,16 @@ from typing import Any
 from django.urls import path, re_path
 
 from integrations.orthanc import (
+    bulk,
     collections,
     contents,
+    copying,
+    creating,
     finding,
     jobs,
     modalities,
     modifying,
+    peers,
     pictures,
     queries,
     storing,
@@ -22,7 +26,6 @@ from integrations.orthanc.tags import Form
 from pacs.services.attributes import Level
 
 NOT_DONE = system.ResourceNotDone.as_view
-COPY = "Copies under other UIDs are not made here."
 SETTING = "This is set in the administration."
 
 
@@ -49,7 +52,13 @@ def of_level(level: Level) -> list[Any]:
         named(level, "labels", contents.Labels.as_view(level=level)),
         named(level, "labels", NOT_DONE(level=level, why="Nothing is labelled here."), "/<str:orthanc_label>"),
         named(level, "attachments", contents.Attachments.as_view(level=level)),
-        named(level, "anonymize", NOT_DONE(level=level, why=COPY)),
+        named(
+            level,
+            "anonymize",
+            copying.OneFile.as_view(anonymizes=True)
+            if level is Level.INSTANCE
+            else copying.Anonymize.as_view(level=level),
+        ),
         named(level, "reconstruct", contents.Reconstruct.as_view(level=level)),
     ]
     for wanted in Level:
@@ -77,13 +86,16 @@ urlpatterns = [
     path("plugins", system.Constant.as_view(body=["dicom-web"]), name="orthanc-plugins"),
     path("plugins/dicom-web", system.Constant.as_view(body={"ID": "dicom-web", "RootUri": "../dicom-web/"}),
          name="orthanc-dicom-web"),
-    path("peers", system.Constant.as_view(body=[]), name="orthanc-peers"),
+    path("peers", peers.Peers.as_view(), name="orthanc-peers"),
+    path("peers/<str:orthanc_peer>", peers.Peer.as_view(), name="orthanc-peer"),
+    path("peers/<str:orthanc_peer>/configuration", peers.Configuration.as_view(), name="orthanc-peer-configuration"),
+    path("peers/<str:orthanc_peer>/system", peers.System.as_view(), name="orthanc-peer-system"),
+    path("peers/<str:orthanc_peer>/store", peers.Store.as_view(), name="orthanc-peer-store"),
     *(each for level in Level for each in of_level(level)),
     named(Level.STUDY, "modify", modifying.Modify.as_view(level=Level.STUDY)),
     named(Level.SERIES, "modify", modifying.Modify.as_view(level=Level.SERIES)),
-    named(Level.PATIENT, "modify",
-          NOT_DONE(level=Level.PATIENT, why="Patients are corrected and merged over /api/v1 or on their page.")),
-    named(Level.INSTANCE, "modify", NOT_DONE(level=Level.INSTANCE, why=COPY)),
+    named(Level.PATIENT, "modify", modifying.Modify.as_view(level=Level.PATIENT)),
+    named(Level.INSTANCE, "modify", copying.OneFile.as_view()),
     named(Level.STUDY, "merge", modifying.Merge.as_view(level=Level.STUDY)),
     named(Level.STUDY, "split", modifying.Split.as_view(level=Level.STUDY)),
     named(Level.STUDY, "module-patient", contents.Module.as_view(level=Level.STUDY, of=Level.PATIENT)),
@@ -115,9 +127,12 @@ urlpatterns = [
     path("tools/default-encoding", system.Constant.as_view(body="Utf8"), name="orthanc-default-encoding"),
     path("tools/create-archive", system.CreateArchive.as_view(), name="orthanc-create-archive"),
     path("tools/create-media", system.CreateArchive.as_view(), name="orthanc-create-media"),
-    path("tools/create-dicom", system.ReportedAsNotDone.as_view(why="Objects are stored here, not made."),
-         name="orthanc-create-dicom"),
-    re_path(r"^tools/(?:bulk-\w+|reset|shutdown|execute-script|log-level[\w-]*|metrics|reconstruct|dicom-echo|"
+    path("tools/create-dicom", creating.CreateDicom.as_view(), name="orthanc-create-dicom"),
+    path("tools/bulk-content", bulk.BulkContent.as_view(), name="orthanc-bulk-content"),
+    path("tools/bulk-delete", bulk.BulkDelete.as_view(), name="orthanc-bulk-delete"),
+    path("tools/bulk-anonymize", copying.BulkCopies.as_view(anonymizes=True), name="orthanc-bulk-anonymize"),
+    path("tools/bulk-modify", copying.BulkCopies.as_view(), name="orthanc-bulk-modify"),
+    re_path(r"^tools/(?:reset|shutdown|execute-script|log-level[\w-]*|metrics|reconstruct|dicom-echo|"
             r"dicom-conformance|invalidate-tags|accepted-transfer-syntaxes|unknown-sop-class-accepted)$",
             system.ReportedAsNotDone.as_view(why=SETTING), name="orthanc-tool-not-done"),
     path("modalities", modalities.Modalities.as_view(), name="orthanc-modalities"),

@@ -1,4 +1,4 @@
-"""One POST to an address that was looked at: no redirects, nothing endless in time or size."""
+"""Requests to addresses that were looked at: no redirects, nothing endless in time or size."""
 
 import contextlib
 import http.client
@@ -43,32 +43,45 @@ class Answer:
 def post(*, url: str, body: bytes, headers: Mapping[str, str], allowed: Allowed) -> Answer:
     """Send it, and wait for the answer. Raises Unreachable when there is none."""
     started = time.monotonic()
+    with called(url=url, allowed=allowed, seconds=TOTAL_SECONDS) as (connection, is_late):
+        status, excerpt, retry_after = _exchange(connection, target_of(url), body, headers, is_late)
+    return Answer(status, excerpt, round((time.monotonic() - started) * 1000), retry_after)
+
+
+@contextlib.contextmanager
+def called(
+    *, url: str, allowed: Allowed, seconds: float
+) -> Iterator[tuple[http.client.HTTPConnection, threading.Event]]:
+    """A connection to the host of `url` that ends after so many seconds; the event tells that they are over.
+
+    Raises Unreachable: for an address that may not be called, or when the connection breaks while it is used.
+    """
+    started = time.monotonic()
     parts = urlsplit(url)
     host, tls = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if tls else 80)
     addresses = admitted(host, resolve(host, port, seconds=RESOLVE_SECONDS), allowed=allowed, tls=tls)
-    sock = _connected(host, addresses[:MOST_ADDRESSES], port, started)
+    sock = _connected(host, addresses[:MOST_ADDRESSES], port, started + seconds)
     try:
-        with _ended_after(sock, started + TOTAL_SECONDS - time.monotonic()) as is_late:
-            connection = _over(sock, host, port, tls)
+        with _ended_after(sock, started + seconds - time.monotonic()) as is_late:
+            connection = _over(sock, host, port, tls, seconds)
             try:
-                status, excerpt, retry_after = _exchange(connection, _target(url), body, headers, is_late)
+                yield connection, is_late
             finally:
                 connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        late = time.monotonic() - started >= TOTAL_SECONDS
+        late = time.monotonic() - started >= seconds
         told = _("%(host)s gave no whole answer within %(seconds)d seconds.") if late else _("%(host)s: %(error)s.")
         words = str(error) or type(error).__name__
-        raise Unreachable(told % {"host": host, "seconds": TOTAL_SECONDS, "error": words[:200]}) from error
+        raise Unreachable(told % {"host": host, "seconds": seconds, "error": words[:200]}) from error
     finally:
         sock.close()
-    return Answer(status, excerpt, round((time.monotonic() - started) * 1000), retry_after)
 
 
-def _connected(host: str, addresses: list[str], port: int, started: float) -> socket.socket:
+def _connected(host: str, addresses: list[str], port: int, until: float) -> socket.socket:
     failure: OSError = OSError()
     for address in addresses:
-        left = started + TOTAL_SECONDS - time.monotonic()
+        left = until - time.monotonic()
         try:
             return socket.create_connection((address, port), timeout=max(0.1, min(CONNECT_SECONDS, left)))
         except OSError as error:
@@ -99,9 +112,9 @@ def _ended_after(sock: socket.socket, seconds: float) -> Iterator[threading.Even
         other.close()
 
 
-def _over(sock: socket.socket, host: str, port: int, tls: bool) -> http.client.HTTPConnection:
+def _over(sock: socket.socket, host: str, port: int, tls: bool, seconds: float) -> http.client.HTTPConnection:
     """HTTP on a connection that stands. Certificates are checked for the name, though it goes to an address."""
-    sock.settimeout(TOTAL_SECONDS)
+    sock.settimeout(seconds)
     connection = http.client.HTTPConnection(host, port)
     connection.default_port = 443 if tls else 80  # left out of the Host header
     connection.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host) if tls else sock
@@ -127,6 +140,7 @@ def _exchange(
     return response.status, clean(excerpt.decode("utf-8", "replace")), retry_after
 
 
-def _target(url: str) -> str:
+def target_of(url: str) -> str:
+    """The path and query of an address."""
     parts = urlsplit(url)
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

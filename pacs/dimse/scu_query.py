@@ -33,7 +33,12 @@ from radiology.errors import CannotUnderstand, OutOfResources, RadiologyError, T
 PATIENT_ROOT, STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1", "1.2.840.10008.5.1.4.1.2.2"
 FIND, MOVE, GET = "1", "2", "3"
 UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-UNIQUE_KEYS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+UNIQUE_KEYS = {
+    "PATIENT": "PatientID",
+    "STUDY": "StudyInstanceUID",
+    "SERIES": "SeriesInstanceUID",
+    "IMAGE": "SOPInstanceUID",
+}
 UTF_8 = "ISO_IR 192"
 TEXT_VR = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 # A retrieval may stand still for so long: archives fetch from tape.
@@ -98,14 +103,15 @@ def find(
     seconds: float = ANSWER_SECONDS,
     beat: Beat | None = None,
 ) -> Generator[Dataset, None, None]:
-    """The answers of `node` to a search at `level` (STUDY, SERIES, IMAGE), text decoded, at most `limit`.
+    """The answers of `node` to a search at `level` (PATIENT, STUDY, SERIES, IMAGE), text decoded, at most `limit`.
 
     `keys` are values by keyword, `returned` further keywords to ask for. What is more than `limit` is
     called off (C-CANCEL). `seconds` is for all of it, the caller's own time included. Study Root;
-    Patient Root where a node offers only that. Raises Unreachable, Refused when the node says no.
+    Patient Root for patients, or where a node offers only that. Raises Unreachable, Refused when the node says no.
     """
     identifier = _identifier(level, {**dict.fromkeys(returned, ""), **keys})
-    contexts = [(f"{root}.{FIND}", UNCOMPRESSED) for root in (STUDY_ROOT, PATIENT_ROOT)]
+    roots = (PATIENT_ROOT,) if level == "PATIENT" else (STUDY_ROOT, PATIENT_ROOT)
+    contexts = [(f"{root}.{FIND}", UNCOMPRESSED) for root in roots]
     with associate(node, contexts, beat=beat, seconds=seconds) as association:
         context = _context(association, FIND, "search (C-FIND)")
         answers = association.exchange(

@@ -138,7 +138,7 @@ def walk(
                         (length,) = short(data, position + 6)
             if length == UNDEFINED and (vr in {"OB", "OW"} or (not vr and tag == PIXEL_DATA)):
                 yield Token(Kind.FRAGMENTS, tag, vr, offset, length, explicit)
-                position = _behind_fragments(data, offset, level.end, order)
+                position = behind_fragments(data, offset, level.end, order)
                 continue
             if vr == "SQ" or length == UNDEFINED or (not vr and _is_sequence(tag)):
                 inner_end = level.end if length == UNDEFINED else offset + length
@@ -189,7 +189,8 @@ def fragments(data: Any, *, offset: int, end: int | None = None, order: str = "<
     raise CannotUnderstand("The encapsulated pixel data have too many fragments.")
 
 
-def _behind_fragments(data: Any, offset: int, end: int, order: str) -> int:
+def behind_fragments(data: Any, offset: int, end: int, order: str = "<") -> int:
+    """Where the encapsulated pixel data end whose first item stands at `offset`, their delimiter included."""
     position = offset
     for start, length in fragments(data, offset=offset, end=end, order=order):
         position = start + length

@@ -178,7 +178,7 @@ def bulk_data(*, location: Stored, path: str) -> BulkData:
 
     def blocks(start: int) -> Iterator[bytes]:
         with source:
-            yield from _blocks(source, token, word, start)
+            yield from value_blocks(source, token, word, start)
 
     return BulkData(blocks, token.length, media_type, source.close)
 
@@ -189,7 +189,7 @@ def bulk_values(*, location: Stored) -> Iterator[tuple[str, Iterator[bytes]]]:
         big_endian = is_big_endian(source.transfer_syntax_uid)
         for path, token, vr in _values_with_paths(source):
             if token.length > (INLINE_BYTES if vr in BINARY else INLINE_OTHERS) and vr in REFERABLE:
-                yield path, _blocks(source, token, WORD.get(vr, 1) if big_endian else 1)
+                yield path, value_blocks(source, token, WORD.get(vr, 1) if big_endian else 1)
 
 
 def _find(source: OpenDataSet, wanted: str) -> tuple[Token, int, str]:
@@ -246,8 +246,8 @@ def _media_type_behind(source: OpenDataSet, document: Token) -> str:
     return ""
 
 
-def _blocks(source: OpenDataSet, token: Token, word: int, start: int = 0) -> Iterator[bytes]:
-    """The value from byte `start` on, its words turned around where they have more than one byte."""
+def value_blocks(source: OpenDataSet, token: Token, word: int, start: int = 0) -> Iterator[bytes]:
+    """The value of a token from byte `start` on, its words turned around where they have more than one byte."""
     first = start // word * word
     source.file.seek(token.offset + first)
     left = token.length - first

@@ -137,7 +137,7 @@ def test_a_query_keeps_its_answers_and_fetches_them(
     assert fetched["RemoteAet"] == "MINIPACS" and fetched["Query"] == [{"0020,000d": content["StudyInstanceUID"]}]
     later = khanza.told(f"{query}/retrieve", {"TargetAet": "MINIPACS", "Synchronous": False})
     assert khanza.json(f"jobs/{later['ID']}")["Type"] == "DicomMoveScu"
-    refused(khanza.post(f"{query}/retrieve", {"TargetAet": "THIRD"}), 501, 2)
+    refused(khanza.post(f"{query}/retrieve", {"TargetAet": "THIRD"}), 404, 17)
     moved = khanza.told(
         "modalities/MINIPACS/move",
         {"Level": "Study", "Resources": [{"StudyInstanceUID": content["StudyInstanceUID"]}], "Synchronous": False},
@@ -168,11 +168,12 @@ def test_questions_that_make_no_sense_are_refused(khanza: OrthancProgram, dimse_
         "x",
     ):
         refused(khanza.post("modalities/MINIPACS/query", wrong), 400)
-    refused(khanza.post("modalities/MINIPACS/query", {"Level": "Patient", "Query": {}}), 501)
     refused(khanza.post("modalities/GONE/query", {"Level": "Study", "Query": {"PatientID": "1"}}), 502, 9)
     for wrong in ({"Level": "Study"}, {"Level": "Study", "Resources": [{}]}, {"Level": "Study", "Resources": []}):
         refused(khanza.post("modalities/MINIPACS/move", wrong), 400)
-    refused(khanza.post("modalities/MINIPACS/move", {"Level": "Patient", "Resources": []}), 501)
+    refused(khanza.post("modalities/MINIPACS/move", {"Level": "Instance", "Resources": []}), 501)
+    for wrong in ([{}], [{"PatientID": 3}], [{"PatientID": ""}], [{"PatientID": "M*"}], []):
+        refused(khanza.post("modalities/MINIPACS/move", {"Level": "Patient", "Resources": wrong}), 400)
     assert not OrthancQuery.objects.exists()
 
 

@@ -377,10 +377,10 @@ def test_what_was_there_before_is_written_down_in_the_background(khanza: Orthanc
 @pytest.mark.parametrize(
     ("path", "queries"),
     [
-        ("patients/{patients}", 8),
-        ("studies/{studies}", 8),
-        ("series/{series}", 8),
-        ("instances/{instances}", 7),
+        ("patients/{patients}", 9),
+        ("studies/{studies}", 9),
+        ("series/{series}", 9),
+        ("instances/{instances}", 8),
         ("series/{series}/instances", 7),
         ("studies/{studies}/statistics", 8),
         ("instances/{instances}/preview", 6),
@@ -388,7 +388,7 @@ def test_what_was_there_before_is_written_down_in_the_background(khanza: Orthanc
         ("instances", 4),
         ("changes", 9),
         ("statistics", 6),
-        ("tools/find", 7),
+        ("tools/find", 8),
     ],
 )
 def test_the_number_of_queries_is_fixed(

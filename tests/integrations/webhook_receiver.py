@@ -43,7 +43,7 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                size = int(self.headers["Content-Length"])
+                size = int(self.headers.get("Content-Length", 0))
                 receiver.got.append(Got(self.path, dict(self.headers.items()), self.rfile.read(size)))
                 status = receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
                 self.send_response(status)
@@ -52,6 +52,8 @@ class Receiver:
                 self.end_headers()
                 if status != 204:
                     self.wfile.write(receiver.body)
+
+            do_GET = do_POST
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

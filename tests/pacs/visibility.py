@@ -15,7 +15,15 @@ from django.utils.regex_helper import normalize
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from integrations.models import Hl7Message, Hl7Peer, MessageState, OrthancQuery, Webhook, WebhookDelivery
+from integrations.models import (
+    Hl7Message,
+    Hl7Peer,
+    MessageState,
+    OrthancPeer,
+    OrthancQuery,
+    Webhook,
+    WebhookDelivery,
+)
 from integrations.orthanc.identifiers import (
     instance_identifier,
     patient_identifiers,
@@ -149,6 +157,7 @@ class Things:
             "orthanc_path": "0010-0010",
             "orthanc_frame": "0",
             "orthanc_modality": self.rows["modality"],
+            "orthanc_peer": self.rows["peer"],
             "orthanc_query": query.public_id if query else "",
             "orthanc_answer": "0",
             "orthanc_job": self.rows["transfer"],
@@ -337,6 +346,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "decision": decision.public_id,
         "node": node.pk,
         "modality": node.title,
+        "peer": OrthancPeer.objects.create(site=site, name=f"P-{site.code[:6]}", url="https://127.0.0.1:9/").name,
         "transfer": transfers.send(who=who, node=node, study=study).public_id,
         "import": run.public_id,
         "performed": performed.sop_instance_uid,
