@@ -84,6 +84,10 @@ class OutOfResources(RadiologyError):
     """No space, no memory, no database: nothing is wrong with the request, try again later."""
 
 
+class NotDone(RadiologyError):
+    """Others who speak this protocol do it; this product does not."""
+
+
 class NotInstalled(RadiologyError):
     """A library of the operating system is missing on this server; the message says which."""
 
@@ -121,6 +125,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     DataSetMismatch: Outcome(409, 0xA900, "AE"),
     UnknownDestination: Outcome(404, 0xA801, "AE"),
     OutOfResources: Outcome(507, 0xA700, "AE"),
+    NotDone: Outcome(501, 0x0122, "AR"),
     NotInstalled: Outcome(503, 0xA700, "AE"),
     TooManyRequests: Outcome(429, 0xA700, "AE"),
     Unreachable: Outcome(502, 0xA702, "AE"),

@@ -16,6 +16,7 @@ from radiology.errors import (
     InvalidValue,
     NotAllowed,
     NotAuthenticated,
+    NotDone,
     NotFound,
     OutOfResources,
     RadiologyError,
@@ -29,10 +30,6 @@ from radiology.services import audit
 
 ROOT = "/orthanc"
 LARGEST_JSON = 16 * 1024 * 1024
-
-
-class NotDone(RadiologyError):
-    """Orthanc does it, this archive does not."""
 
 
 class OutOfRange(InvalidValue):
@@ -53,7 +50,6 @@ WORDS: dict[type[RadiologyError], tuple[int, str]] = {
     NotAuthenticated: (29, "Bad credentials were provided"),
     NotAllowed: (45, "Cannot access a resource"),
 }
-HTTP: dict[type[RadiologyError], int] = {NotDone: 501}
 UNKNOWN = (-1, "Internal error")
 
 
@@ -125,7 +121,7 @@ class OrthancView(DicomWebView):
 def refusal(request: Any, error: RadiologyError) -> HttpResponse:
     kinds = [kind for kind in type(error).__mro__ if kind in WORDS]
     words = WORDS[kinds[0]] if kinds else (8, "Bad request") if outcome_of(error).http < 500 else UNKNOWN
-    status = HTTP.get(type(error), outcome_of(error).http)
+    status = outcome_of(error).http
     headers = {"WWW-Authenticate": 'Basic realm="Orthanc"'} if status == 401 else None
     return _refused(request, status, words, error.message, headers)
 

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import NotDone, OrthancView, OutOfRange, answer, field, json_object
+from integrations.orthanc.access import OrthancView, OutOfRange, answer, field, json_object
 from integrations.orthanc.collections import PAGE, REASON, streamed
 from integrations.orthanc.contents import metadata_of_rows
 from integrations.orthanc.copying import names_of
@@ -18,7 +18,7 @@ from integrations.orthanc.selection import objects_of, selected
 from integrations.orthanc.tags import Form
 from pacs.services import removal
 from pacs.services.attributes import Level
-from radiology.errors import NotFound
+from radiology.errors import NotDone, NotFound
 from radiology.models import AuditAction
 from radiology.services import audit
 

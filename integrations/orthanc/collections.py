@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import NotDone, OfOneSite, OrthancView, answer, flag, number
+from integrations.orthanc.access import OfOneSite, OrthancView, answer, flag, number
 from integrations.orthanc.identifiers import identifiers_of, patient_identifiers
 from integrations.orthanc.lookup import (
     COLLECTIONS,
@@ -27,7 +27,7 @@ from integrations.orthanc.tags import Form, form_of
 from pacs.models import Study
 from pacs.services import removal
 from pacs.services.attributes import Level
-from radiology.errors import CannotUnderstand, InvalidValue, NotFound, OutOfResources
+from radiology.errors import CannotUnderstand, InvalidValue, NotDone, NotFound, OutOfResources
 from radiology.models import AuditAction, Patient
 from radiology.services import audit
 

@@ -8,7 +8,7 @@ from django.db.models import Sum
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import NotDone, OfOneSite, answer, flag, json_value, text
+from integrations.orthanc.access import OfOneSite, answer, flag, json_value, text
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.identifiers import instance_identifier
 from integrations.orthanc.lookup import below, item_of, location_of, object_of
@@ -21,7 +21,7 @@ from pacs.services.attributes import Level
 from pacs.services.metadata import bulk_data
 from pacs.services.outgoing import syntax_as_stored
 from pacs.services.retrieve import instances_of
-from radiology.errors import NotFound
+from radiology.errors import NotDone, NotFound
 
 MEGABYTE = 1024 * 1024
 MOST_COMPARED = 1000

@@ -11,7 +11,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from integrations.models import OrthancJob
-from integrations.orthanc.access import NotDone, OrthancView, field, json_object, raw_body
+from integrations.orthanc.access import OrthancView, field, json_object, raw_body
 from integrations.orthanc.collections import ResourceView, whole_studies
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import find_any, location_of
@@ -24,7 +24,7 @@ from pacs.services.attributes import UNIQUE, Level
 from pacs.services.copies import attributes_to_change, copy_with
 from pacs.services.part10 import head
 from pacs.services.transfers import MOST_OBJECTS
-from radiology.errors import InvalidValue, NotAllowed
+from radiology.errors import InvalidValue, NotAllowed, NotDone
 from radiology.models import AuditAction
 
 LARGEST_REQUEST = 1024 * 1024

@@ -16,7 +16,7 @@ from django.utils import timezone
 from PIL import Image, UnidentifiedImageError
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from integrations.orthanc.access import NotDone, OrthancView, answer, field, json_object, raw_body
+from integrations.orthanc.access import OrthancView, answer, field, json_object, raw_body
 from integrations.orthanc.identifiers import series_identifier
 from integrations.orthanc.lookup import find_any, location_of, object_of, rows_of
 from integrations.orthanc.storing import entries_of
@@ -27,7 +27,7 @@ from pacs.services.copies import attributes_to_change
 from pacs.services.json_encoding import BulkValue, encoded
 from pacs.services.store import Received, Source, Stored, StoreOutcome, receive, store_instances
 from radiology.dicom import new_uid
-from radiology.errors import Conflict, InvalidValue, NotFound, TooLarge
+from radiology.errors import Conflict, InvalidValue, NotDone, NotFound, TooLarge
 from radiology.models import AuditAction, Site
 
 LARGEST_REQUEST = 32 * 1024 * 1024

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import NotDone, OrthancView, OutOfRange, answer, field, json_object, raw_body
+from integrations.orthanc.access import OrthancView, OutOfRange, answer, field, json_object, raw_body
 from integrations.orthanc.collections import PAGE, streamed
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import COLLECTIONS, TYPES, rows_of
@@ -16,7 +16,7 @@ from integrations.orthanc.tags import Form, tag_of
 from pacs.services.answers import Objects
 from pacs.services.attributes import BY_TAG, Kind, Level
 from pacs.services.query import Search
-from radiology.errors import InvalidValue
+from radiology.errors import InvalidValue, NotDone
 from radiology.models import AuditAction, Patient
 
 BY_TYPE = {name.lower(): level for level, name in TYPES.items()}

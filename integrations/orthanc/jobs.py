@@ -9,13 +9,13 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from integrations.models import OrthancJob
-from integrations.orthanc.access import NotDone, OrthancView, answer, flag
+from integrations.orthanc.access import OrthancView, answer, flag
 from integrations.orthanc.lookup import COLLECTIONS, TYPES
 from integrations.orthanc.resources import stamp
 from pacs.models import Transfer, TransferDirection, TransferState
 from pacs.services import transfers
 from pacs.services.attributes import Level
-from radiology.errors import NotAllowed, NotFound
+from radiology.errors import NotAllowed, NotDone, NotFound
 from radiology.models import AuditAction, JobState
 from radiology.services import audit, jobs
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.orthanc.access import NotDone, OutOfRange
+from integrations.orthanc.access import OutOfRange
 from integrations.orthanc.access import field as member
 from integrations.orthanc.paths import Attributes, Path, path_of
 from integrations.orthanc.tags import tag_of
@@ -20,7 +20,7 @@ from pacs.services.attributes import UNIQUE, Level
 from pacs.services.confidentiality import Profile, basic_profile, basic_profile_2008
 from pacs.services.elements import LONG_VR, PIXELS
 from pacs.services.metadata import NUMBERS
-from radiology.errors import InvalidValue
+from radiology.errors import InvalidValue, NotDone
 
 # Editions that Orthanc names; the later ones are all served by the newest table, which holds all of theirs.
 PROFILES = {"2008": basic_profile_2008, "2017c": basic_profile, "2021b": basic_profile, "2023b": basic_profile}

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpResponse
 
-from integrations.orthanc.access import NotDone, answer, field, json_object, raw_body
+from integrations.orthanc.access import answer, field, json_object, raw_body
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.copying import LARGEST_REQUEST, copied
 from integrations.orthanc.finding import patients_numbered
@@ -22,7 +22,7 @@ from pacs.models import Series, Study
 from pacs.services import corrections
 from pacs.services.attributes import Level
 from pacs.services.correctable import OF_SERIES, OF_STUDY
-from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
+from radiology.errors import Conflict, InvalidValue, NotAllowed, NotDone, NotFound
 from radiology.services import audit
 
 REASON = "Modified over the Orthanc REST API"

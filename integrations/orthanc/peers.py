@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from integrations.models import OrthancJob, OrthancPeer
-from integrations.orthanc.access import NotDone, OrthancView, answer, flag
+from integrations.orthanc.access import OrthancView, answer, flag
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import find_any
 from integrations.orthanc.modalities import resources_of
@@ -13,7 +13,7 @@ from integrations.orthanc.peering import KIND, system_of
 from integrations.orthanc.selection import objects_of, selected
 from integrations.orthanc.starting import answered, begin
 from pacs.services.transfers import MOST_OBJECTS
-from radiology.errors import InvalidValue, NotFound, Unreachable
+from radiology.errors import InvalidValue, NotDone, NotFound, Unreachable
 from radiology.models import AuditAction
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from integrations.models import OrthancChange, OrthancResource
 from integrations.orthanc import registrar
-from integrations.orthanc.access import NotDone, OrthancView, answer, flag, json_value, number, text
+from integrations.orthanc.access import OrthancView, answer, flag, json_value, number, text
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.contents import MEGABYTE, require_plain
 from integrations.orthanc.lookup import BY_NUMBER, COLLECTIONS, TYPES, find_any, rows_of
@@ -21,7 +21,7 @@ from pacs.api.archives import zip_answer
 from pacs.models import Instance, Location, Study
 from pacs.services.attributes import Level
 from radiology.dicom import new_uid
-from radiology.errors import InvalidValue, NotFound
+from radiology.errors import InvalidValue, NotDone, NotFound
 from radiology.models import Site
 
 # The API that is spoken here; clients look at it to know what they may ask for.

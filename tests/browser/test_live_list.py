@@ -180,7 +180,7 @@ def test_a_look_for_news_in_the_moment_of_a_search_asks_for_what_is_shown(signed
         signed_in.locator("#q").fill(text)
         expect(rows).to_have_count(1)
         expect(rows).to_contain_text(name)
-        signed_in.wait_for_function("window.asked.length > 0")
+        wait_until(lambda: signed_in.evaluate("window.asked.length > 0"), what="a look for news")
         asked = signed_in.evaluate("window.asked")
         assert [path for path in asked if f"q={text}" not in path] == []
 
