@@ -28,8 +28,10 @@ from radiology.pages import next_address, refusal
 from radiology.services import audit, order_attachments, order_moves, order_search
 from radiology.services.order_fields import FIELDS
 from radiology.services.orders import OPEN, remove_procedure, restore_procedure
+from radiology.templatetags.sinar import person_name
 
 VERSIONS = 50
+PERSONS = {"referring_physician_name", "requesting_physician"}
 # Status of the list's chips: what is open is what people look for.
 SHOWN: dict[str, tuple[Any, tuple[str, ...]]] = {
     "open": (gettext_lazy("Open"), (OrderStatus.DRAFT, OrderStatus.ACTIVE, OrderStatus.ON_HOLD)),
@@ -348,6 +350,8 @@ def _version(request: PageRequest) -> int | None:
 
 
 def _shown(found: Order, name: str) -> Any:
+    if name in PERSONS:
+        return person_name(getattr(found, name))
     display = getattr(found, f"get_{name}_display", None)
     return display() if display and getattr(found, name) else getattr(found, name)
 

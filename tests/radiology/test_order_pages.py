@@ -238,6 +238,12 @@ def test_the_list_is_searched_and_costs_the_same_for_many(desk: Client, django_a
     assert "<html" not in part and "AYU LESTARI" in part
 
 
+def test_persons_are_named_as_people_write_them(desk: Client) -> None:
+    order = make_order(referring_physician_name="TAN^ANI^^dr", requesting_physician="LIM^BUDI")
+    page = text(desk.get(f"/orders/{order.public_id}"))
+    assert "ANI TAN" in page and "BUDI LIM" in page and "^" not in page
+
+
 def test_the_page_costs_the_same_with_many_procedures(desk: Client, django_assert_max_num_queries: Any) -> None:
     order = make_order(procedures=12)
     with django_assert_max_num_queries(16):
