@@ -12,7 +12,7 @@ from pacs.api.report_access import ReportView, report_of
 from pacs.api.report_entries import report_entry
 from pacs.dicomweb.addresses import origin
 from radiology.api.operations import json_answer, json_body, operation, text_of
-from radiology.errors import NotAllowed
+from radiology.errors import Conflict, NotAllowed
 from radiology.models import Report, ReportStatus, User
 from radiology.services import audit
 from radiology.services.access import require_password
@@ -32,7 +32,8 @@ class ReportDraft(_Change):
     @operation(
         tag="Reports",
         summary="Write on a report",
-        description="The draft as it shall stand; nobody else sees it. Of a signed report it is the next version.",
+        description="The draft as it shall stand; those who write reports see it. Of a signed report it is the next "
+        "version.",
         path=["report"],
         headers=IF_MATCH,
         body=shapes.Draft,
@@ -42,6 +43,8 @@ class ReportDraft(_Change):
     def put(self, request: Any, report: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
         signer_of(request)
+        if found.status == ReportStatus.ENTERED_IN_ERROR:
+            raise Conflict("This report was withdrawn: begin another one.", field="report", report=found)
         given = json_body(request)
         require_known(given, ("sections",), "")
         written = write_draft(
@@ -175,5 +178,6 @@ def signer_of(request: Any) -> User:
 
 
 def _require_password(request: Any, who: User, given: dict[str, Any]) -> None:
-    password = text_of({"password": given.get("password", "")}, "password", most=4096)
+    password = given.get("password", "")
+    text_of(given, "password", most=4096)  # a password may begin or end with a space
     require_password(user=who, password=password, address=audit.address_of(request))

@@ -40,7 +40,7 @@ def attach_report(
     for a procedure that has a report of our own, or one under another number (`report` is among the facts).
     """
     require_right(who, "reports.write")
-    said = _checked(content)
+    said, author_name = _checked(content), clean(author_name)[:324]
     report = claim_report_of(procedure)
     if report is None:
         report = Report(
@@ -66,7 +66,7 @@ def attach_report(
     status = _following(newest, status, is_same)
     if newest is not None and newest.status == status and is_same:
         return newest, False
-    made = publish(report, status, said, author_name=clean(author_name)[:324], at=at, who=who, address=address)
+    made = publish(report, status, said, author_name=author_name, at=at, who=who, address=address)
     return made, True
 
 

@@ -102,6 +102,28 @@ def test_a_person_writes_signs_adds_and_withdraws(site: Site) -> None:
     assert letter["Content-Type"] == "application/pdf" and letter.content.startswith(b"%PDF-")
 
 
+def test_nobody_writes_on_a_withdrawn_report_nor_by_it_on_the_one_that_followed(site: Site) -> None:
+    person = Person()
+    key = str(make_requested_procedure().public_id)
+    path = f"reports/{person.send('POST', 'reports', {'procedure': key, 'sections': TEXT}).json()['public_id']}"
+    person.send("POST", f"{path}/sign", {"password": PASSWORD}, 1)
+    person.send("POST", f"{path}/withdraw", {"password": PASSWORD, "reason": "pasien lain"}, 2)
+    problem(person.send("PUT", f"{path}/draft", {"sections": {"findings": "x"}}, 3), 409, "report")
+    assert Report.objects.count() == 1
+    after = person.send("POST", "reports", {"procedure": key, "sections": TEXT}).json()
+    problem(person.send("PUT", f"{path}/draft", {"sections": {"findings": "x"}}, 1), 409, "report")
+    assert Report.objects.get(public_id=after["public_id"]).draft == TEXT
+
+
+def test_a_password_is_taken_as_it_is(site: Site) -> None:
+    person = Person(password=" rahasia ")
+    person.client = Client(headers={"Authorization": "Basic " + base64.b64encode(b"rahmat: rahasia ").decode()})
+    key = str(make_requested_procedure().public_id)
+    path = f"reports/{person.send('POST', 'reports', {'procedure': key, 'sections': TEXT}).json()['public_id']}"
+    problem(person.send("POST", f"{path}/sign", {"password": "rahasia"}, 1), 403, "password")
+    assert person.send("POST", f"{path}/sign", {"password": " rahasia "}, 1).status_code == 200
+
+
 def test_a_draft_is_thrown_away(site: Site) -> None:
     person = Person()
     made = person.send("POST", "reports", {"procedure": str(make_requested_procedure().public_id), "sections": TEXT})

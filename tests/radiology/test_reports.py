@@ -18,6 +18,7 @@ from radiology.models import (
     User,
 )
 from radiology.services.attached_reports import attach_report
+from radiology.services.merges import merge_patients
 from radiology.services.order_moves import mark_entered_in_error
 from radiology.services.report_versions import Content
 from radiology.services.reports import add_addendum, discard_draft, sign_report, withdraw_report, write_draft
@@ -175,11 +176,10 @@ def test_drafts_are_seen_by_who_writes_reports_and_no_report_by_another_site(
 
 def test_a_report_goes_along_with_its_order(procedure: RequestedProcedure, radiologist: User) -> None:
     report = signed(procedure, radiologist)
-    other = make_order().patient_ref
-    procedure.order_ref.patient_ref = other
-    procedure.order_ref.save()
-    report = Report.objects.get(pk=report.pk)
-    assert report.requested_procedure_ref.order_ref.patient_ref == other
+    survivor = make_order().patient_ref
+    chief = make_user("chief", is_superuser=True)
+    merge_patients(who=chief, survivor=survivor, merged=procedure.order_ref.patient_ref, reason="twice")
+    assert Report.objects.get(pk=report.pk).requested_procedure_ref.order_ref.patient_ref == survivor
 
 
 def test_nothing_is_reported_of_what_was_called_off(procedure: RequestedProcedure, radiologist: User) -> None:
@@ -203,6 +203,10 @@ class TestElsewhere:
         assert told == ["preliminary", "final", "amended"]
         with pytest.raises(Conflict):
             self.attach(procedure, "preliminary")
+
+    def test_a_name_with_spaces_around_it_is_the_same_name(self, procedure: RequestedProcedure) -> None:
+        assert self.attach(procedure, author_name=" WIBOWO^BUDI ")[1]
+        assert not self.attach(procedure, author_name=" WIBOWO^BUDI ")[1]
 
     def test_a_pdf_is_kept_as_it_came(self, procedure: RequestedProcedure) -> None:
         version, _ = self.attach(procedure, content=Content(pdf=b"%PDF-1.7 x"))
