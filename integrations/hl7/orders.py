@@ -16,7 +16,6 @@ from integrations.models import Hl7Peer
 from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import Order, OrderOrigin, OrderStatus, Patient, ProcedureStatus, RequestedProcedure
 from radiology.services import order_moves
-from radiology.services.identity import Identity, means
 from radiology.services.order_numbers import keep_placer_number
 from radiology.services.order_procedures import ProcedureRequest
 from radiology.services.orders import add_procedures, change_order, place_order, remove_procedure
@@ -68,19 +67,7 @@ def patient_of(message: Message, peer: Hl7Peer, outcome: Outcome) -> tuple[Patie
     if known is None:
         made = patients.register(peer, pid, number, outcome)
         return made, made
-    said = patients.values_of(pid)
-    identity = Identity(
-        patient_id=known.patient_id,
-        issuer_of_patient_id=known.issuer_of_patient_id,
-        patient_name=said.get("patient_name", ""),
-        patient_birth_date=said.get("patient_birth_date", ""),
-    )
-    if identity.patient_name and not means(known, identity):
-        raise Conflict(
-            _("The number %(number)s is that of another patient: the name and the birth date differ.")
-            % {"number": number.value},
-            field="patient_id",
-        )
+    patients.require_same(known, pid, number)
     return hold_survivor(known), known
 
 

@@ -11,10 +11,10 @@ from integrations.hl7.message import Segment
 from integrations.hl7.outcome import Outcome
 from integrations.hl7.values import Identifier
 from integrations.models import Hl7Peer, UnknownPatient
-from radiology.errors import InvalidValue, NotFound
+from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import IdentifierKind, Patient
 from radiology.services.accession import lock
-from radiology.services.identity import OtherIdentifier
+from radiology.services.identity import Identity, OtherIdentifier, means
 from radiology.services.registration import change_patient, register_patient
 from radiology.services.rows import Sought
 from radiology.services.survivors import hold_survivor, survivor_of
@@ -90,6 +90,23 @@ def _numbered(peer: Hl7Peer, number: Identifier) -> list[Patient]:
     for each in known:
         each.site = peer.site
     return [each for each in known if each.issuer_of_patient_id == number.issuer] or known
+
+
+def require_same(known: Patient, pid: Segment, number: Identifier) -> None:
+    """Make sure that a message about something else names whom it says. Raises Conflict for another person's number."""
+    said = values_of(pid)
+    identity = Identity(
+        patient_id=known.patient_id,
+        issuer_of_patient_id=known.issuer_of_patient_id,
+        patient_name=said.get("patient_name", ""),
+        patient_birth_date=said.get("patient_birth_date", ""),
+    )
+    if identity.patient_name and not means(known, identity):
+        raise Conflict(
+            _("The number %(number)s is that of another patient: the name and the birth date differ.")
+            % {"number": number.value},
+            field="patient_id",
+        )
 
 
 def find_or_register(peer: Hl7Peer, pid: Segment, outcome: Outcome) -> tuple[Patient, bool]:

@@ -16,10 +16,9 @@ from integrations.hl7.outgoing.reports import ADDENDUM, SECTIONS
 from integrations.hl7.outgoing.values import filler_number
 from integrations.models import Hl7Peer
 from radiology.dicom import clean, is_uid
-from radiology.errors import Conflict, InvalidValue, NotFound
+from radiology.errors import InvalidValue, NotFound
 from radiology.models import Order, Patient, ReportOrigin, ReportSection, ReportStatus, RequestedProcedure
 from radiology.services.attached_reports import attach_report
-from radiology.services.identity import Identity, means
 from radiology.services.report_versions import Content
 from radiology.services.survivors import hold_survivor
 
@@ -156,19 +155,7 @@ def _patient_of(message: Message, peer: Hl7Peer) -> Patient:
         raise NotFound(
             _("There is no patient with the number %(number)s.") % {"number": number.value}, field="patient_id"
         )
-    said = patients.values_of(pid)
-    identity = Identity(
-        patient_id=known.patient_id,
-        issuer_of_patient_id=known.issuer_of_patient_id,
-        patient_name=said.get("patient_name", ""),
-        patient_birth_date=said.get("patient_birth_date", ""),
-    )
-    if identity.patient_name and not means(known, identity):
-        raise Conflict(
-            _("The number %(number)s is that of another patient: the name and the birth date differ.")
-            % {"number": number.value},
-            field="patient_id",
-        )
+    patients.require_same(known, pid, number)
     return hold_survivor(known)
 
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpResponse
@@ -15,9 +14,7 @@ from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
 from radiology.errors import InvalidValue, Unreachable
 from radiology.services import audit
-from radiology.tasks import run_due_jobs
-
-log = structlog.get_logger(__name__)
+from radiology.tasks import ring
 
 MOST_RESOURCES = 1000
 # So long a synchronous request is held; then it is answered as an asynchronous one.
@@ -54,21 +51,13 @@ def waited_for_transfers(begun: list[Transfer]) -> bool:
 
 def waited_for(is_over: Callable[[], bool]) -> bool:
     """Wake a worker, and wait until something is over, as long as a request can be held; whether it is."""
-    _ring()
+    ring()
     until = time.monotonic() + WAITS
     while not is_over():
         if time.monotonic() > until:
             return False
         time.sleep(LOOKS_EVERY)
     return True
-
-
-def _ring() -> None:
-    """Wake a worker now, since somebody waits; without a broker the sweep finds the work some seconds later."""
-    try:
-        run_due_jobs.delay()
-    except Exception as error:  # whatever the broker's library raises
-        log.warning("nobody rang for transfers", reason=type(error).__name__)
 
 
 def is_here(title: Any) -> bool:
