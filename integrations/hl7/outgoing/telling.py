@@ -75,13 +75,16 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
 
 def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
     """A version of a report was published. One that was withdrawn is told to who was told of it before."""
-    earlier = set(report.versions.filter(number__lt=version.number).values_list("status", flat=True))
-    concerned = earlier if version.status == ReportStatus.ENTERED_IN_ERROR else {version.status}
-    wanted = {ReportEvents.ALL, ReportEvents.SIGNED} if concerned & set(SIGNED) else {ReportEvents.ALL}
     order = report.requested_procedure_ref.order_ref
-    told = [peer for peer in peers.receiving(site_id=report.site_id) if peer.sends_reports in wanted]
-    told = [peer for peer in told if not _is_own(peer, who)]
-    if not told or not concerned or not _has_number(order.patient_ref):
+    told = [peer for peer in peers.receiving(site_id=report.site_id) if peer.sends_reports and not _is_own(peer, who)]
+    if not told or not _has_number(order.patient_ref):
+        return
+    concerned = {version.status}
+    if version.status == ReportStatus.ENTERED_IN_ERROR:
+        concerned = set(report.versions.filter(number__lt=version.number).values_list("status", flat=True))
+    if not concerned & set(SIGNED):
+        told = [peer for peer in told if peer.sends_reports == ReportEvents.ALL]
+    if not told:
         return
     pdf = _pdf(report, version) if any(peer.report_pdf for peer in told) else None
     content = reports.content_of(report, version)
