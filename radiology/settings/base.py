@@ -8,6 +8,7 @@ from pathlib import Path
 
 import environ
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from radiology.settings.admin import UNFOLD  # noqa: F401
@@ -224,8 +225,11 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-LANGUAGE_CODE = "en"
+# Of whoever names none: a browser without a preference, systems that are answered, what daemons write down.
+LANGUAGE_CODE = env.str("SINAR_LANGUAGE", default="en")
 LANGUAGES = [("en", _("English")), ("id", _("Indonesian"))]
+if LANGUAGE_CODE not in dict(LANGUAGES):
+    raise ImproperlyConfigured(f"SINAR_LANGUAGE is en or id, not {LANGUAGE_CODE}.")
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 FORMAT_MODULE_PATH = ["radiology.formats"]

@@ -15,6 +15,7 @@ from integrations.models import Direction, Hl7Message, Hl7Peer, MessageState, We
 from pacs.models import Study
 from radiology.models import (
     Order,
+    OrderOrigin,
     Patient,
     Report,
     ReportOrigin,
@@ -25,6 +26,8 @@ from radiology.models import (
     User,
 )
 from radiology.services.attached_reports import attach_report
+from radiology.services.merges import merge_patients
+from radiology.services.registration import change_patient
 from radiology.services.report_versions import Content
 from radiology.services.reports import add_addendum, sign_report, withdraw_report, write_draft
 from tests.factories import make_order, make_patient, make_requested_procedure, make_study, make_user
@@ -143,6 +146,28 @@ class TestOut:
         sign_report(report=report, version=1, status=ReportStatus.PRELIMINARY, who=radiologist)
         withdraw_report(report=report, version=2, reason="salah", who=radiologist)
         assert sent(peer) == []
+
+    @pytest.mark.parametrize("way", ["number", "merge"])
+    def test_a_report_of_nobody_known_waits_until_it_is_known_whose_it_is(self, radiologist: User, way: str) -> None:
+        peer = self.wants(report_pdf=False, sends_orders=True)
+        nobody = make_patient("", "SOMEBODY")
+        order = make_order(nobody, accession_number="A7", origin=OrderOrigin.IMAGES)
+        procedure = make_requested_procedure(order, requested_procedure_id="RP7")
+        signed(procedure, radiologist)
+        wrong = signed(make_requested_procedure(order, requested_procedure_id="RP8"), radiologist)
+        withdraw_report(report=wrong, version=wrong.version, reason="salah", who=radiologist)
+        assert sent(peer) == []
+        clerk = make_user("dewi", role=Role.ADMINISTRATOR)
+        if way == "number":
+            change_patient(who=clerk, patient=nobody, version=nobody.version, values={"patient_id": "77"})
+        else:
+            merge_patients(who=clerk, survivor=make_patient("77", "SOMEBODY"), merged=nobody)
+        ordered, reported = sent(peer)
+        assert [field(each, "PID", 3).split("^")[0] for each in (ordered, reported)] == ["77", "77"]
+        assert (field(ordered, "ORC", 1), field(reported, "OBR", 25)) == ("SN", "F")
+        named = Patient.objects.get(patient_id="77")
+        change_patient(who=clerk, patient=named, version=named.version, values={"patient_name": "A^B"})
+        assert len(sent(peer)) == 2
 
     def test_a_report_from_elsewhere_goes_on_to_others_with_its_own_pdf_and_not_back(self) -> None:
         peer = self.wants()

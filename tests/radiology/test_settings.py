@@ -81,6 +81,15 @@ def test_a_database_on_a_socket_keeps_its_folder(tmp_path: Path) -> None:
     assert done.stdout.strip() == "/srv/a b/db"
 
 
+def test_the_site_chooses_the_language_of_what_nobody_else_chooses_for(tmp_path: Path) -> None:
+    expression = "__import__('integrations.hl7.faults').hl7.faults.unexpected().text"
+    setup = f"(django.setup(), {expression})[1]"
+    assert load("development", setup, tmp_path).stdout.startswith("The message could not")
+    assert load("development", setup, tmp_path, SINAR_LANGUAGE="id").stdout.startswith("Pesan")
+    refused = load("development", "1", tmp_path, SINAR_LANGUAGE="fr")
+    assert "SINAR_LANGUAGE is en or id, not fr." in refused.stderr.splitlines()[-1]
+
+
 def test_each_settings_module_answers_its_own_hosts_only(tmp_path: Path) -> None:
     done = load("development", "settings.ALLOWED_HOSTS", tmp_path)
     assert "*" not in done.stdout

@@ -10,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 from integrations.hl7 import peers
 from integrations.hl7.outgoing import orders, patients, queue, reports
 from integrations.hl7.outgoing.orders import Group
-from integrations.models import Hl7OrderState, Hl7Peer, ReportEvents
+from integrations.models import Direction, Hl7Message, Hl7OrderState, Hl7Peer, ReportEvents
 from radiology.errors import NotInstalled
 from radiology.models import (
     SIGNED,
@@ -63,7 +63,8 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
     if not _has_number(patient) or not changes.keys() & patients.SAID:
         return
     # Who had no number until now was nobody that others knew.
-    is_new = is_new or not changes.get("patient_id", [patient.patient_id])[0]
+    is_named = not is_new and not changes.get("patient_id", [patient.patient_id])[0]
+    is_new = is_new or is_named
     for peer in _told_of_patients(patient.site_id, who):
         if not is_new and changes.keys() & set(patients.NUMBER):
             queue.put(peer, patients.renumbered(peer, patient, changes), patient=patient)
@@ -71,6 +72,8 @@ def tell_patient(*, patient: Patient, is_new: bool, changes: Mapping[str, Any], 
             queue.put(peer, patients.registered(peer, patient), patient=patient)
         elif changes.keys() & (patients.SAID - set(patients.NUMBER)):
             queue.put(peer, patients.changed(peer, patient, changes), patient=patient)
+    if is_named:
+        _tell_what_waited(Order.objects.filter(patient_ref=patient), patient.site_id, who)
 
 
 def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
@@ -98,11 +101,22 @@ def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
     if not _has_number(survivor):
         return
     if not _has_number(merged):
-        unheard = Order.objects.filter(patient_ref=survivor, origin=OrderOrigin.IMAGES, hl7_states=None)
-        tell_order(orders=unheard, site_id=survivor.site_id, who=who, is_placed=True)
+        made_of_images = Order.objects.filter(patient_ref=survivor, origin=OrderOrigin.IMAGES)
+        _tell_what_waited(made_of_images, survivor.site_id, who)
         return
     for peer in _told_of_patients(survivor.site_id, who):
         queue.put(peer, patients.merged(peer, survivor, merged), patient=survivor, also=[merged])
+
+
+def _tell_what_waited(orders: QuerySet[Order], site_id: int, who: Any) -> None:
+    """Orders, and reports of them, that could not be told while nobody could know whose they are."""
+    tell_order(orders=orders.filter(hl7_states=None), site_id=site_id, who=who, is_placed=True)
+    reported = Report.objects.filter(requested_procedure_ref__order_ref__in=orders, number__gt=0)
+    for report in reported.exclude(status=ReportStatus.ENTERED_IN_ERROR).order_by("pk"):
+        if not Hl7Message.objects.filter(
+            order_ref=report.requested_procedure_ref.order_ref_id, direction=Direction.OUT, message_code="ORU"
+        ).exists():
+            tell_report(report=report, version=report.versions.get(number=report.number), who=who)
 
 
 def _tell_peers(told: Sequence[Hl7Peer], order: Order, who: Any, is_placed: bool, only_known: bool) -> None:
