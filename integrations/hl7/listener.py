@@ -40,6 +40,10 @@ STOP_SECONDS = 30.0
 REMEMBERED_SECONDS = 1.0
 
 
+class _TurnedAway(Exception):
+    """Who is not answered, and why."""
+
+
 @dataclass(eq=False)
 class Connection:
     """One peer's connection."""
@@ -118,9 +122,11 @@ class Listener:
             if await self._is_admitted(connection.address):
                 await self._converse(connection)
             else:
-                log.warning("hl7_connection_refused", address=connection.address)
+                log.warning("hl7_connection_refused", address=connection.address, why="no HL7 peer has this address")
         except asyncio.CancelledError:
             pass  # we end, or its place was needed
+        except _TurnedAway as error:
+            log.warning("hl7_connection_refused", address=connection.address, why=str(error))
         except (OSError, TimeoutError) as error:
             log.info("hl7_connection_lost", address=connection.address, why=type(error).__name__)
         except (DatabaseError, InterfaceError) as error:
@@ -180,7 +186,7 @@ class Listener:
             kept = await self._keeper.keep(message, connection.address)
             connection.messages += 1
             if kept is None:
-                raise ConnectionAbortedError("no longer admitted")
+                raise _TurnedAway("no HL7 peer has this address any more")
             if kept.accept:
                 await self._write(connection, kept.accept)
             if kept.wanted.is_behind:
@@ -202,7 +208,7 @@ class Listener:
             answer = await self._tokens.ask(key, connection.address)
             connection.messages += 1
             if answer is None:
-                raise ConnectionAbortedError("may not ask for tokens")
+                raise _TurnedAway("no HL7 peer of this address may ask for study tokens")
             connection.writer.write(answer)
             if connection.writer.transport.get_write_buffer_size():
                 await asyncio.wait_for(connection.writer.drain(), WRITE_SECONDS)

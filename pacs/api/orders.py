@@ -127,7 +127,7 @@ class PlaceOrder(OrderView):
             return json_answer(
                 request, entry, headers={**headers, "Idempotency-Replayed": "true"}, version=order.version
             )
-        return json_answer(request, entry, status=201, headers=headers)
+        return json_answer(request, entry, status=201, headers=headers, version=order.version)
 
 
 class OneOrder(OrderView):

@@ -140,7 +140,8 @@ class MakeReport(ReportView):
         found = report_of(request.user, report.public_id)
         entry = report_entry(found, origin(request), request.user)
         if is_new:
-            return json_answer(request, entry, status=201, headers={"Location": entry["links"]["self"]})
+            where = {"Location": entry["links"]["self"]}
+            return json_answer(request, entry, status=201, headers=where, version=found.version)
         return json_answer(request, entry, version=found.version)
 
 

@@ -212,6 +212,7 @@ def test_who_may_not_ask_is_closed_without_an_answer(committed_db: None, hl7_ser
         assert known.ask(message("ADT^A08", pid("N1"))).code == "AA"
         known.send(b"\x10" + UID.encode() + b"\x0d")
         assert known.is_closed()
+    assert "no HL7 peer of this address may ask for study tokens" in hl7_server.output
     refused = AuditEvent.objects.get(event="token.asked")
     assert not refused.succeeded and refused.address == "127.0.0.1" and refused.detail == {"key": UID}
     Hl7Peer.objects.filter(pk=sends.pk).update(may_request_tokens=True)

@@ -86,6 +86,7 @@ def test_a_person_writes_signs_adds_and_withdraws(site: Site) -> None:
     procedure = make_requested_procedure()
     made = person.send("POST", "reports", {"procedure": str(procedure.public_id), "sections": TEXT})
     assert made.status_code == 201 and made.json()["status"] == "draft" and made.json()["draft"] == TEXT
+    assert made.headers["ETag"] == person.send("GET", f"reports/{made.json()['public_id']}").headers["ETag"]
     path = f"reports/{made.json()['public_id']}"
     written = person.send("PUT", f"{path}/draft", {"sections": {"impression": "Normal."}}, 1)
     assert written.json()["version"] == 2
