@@ -39,6 +39,8 @@ def set_up(screen: Screen, data: Path) -> None:
 def run_tests(arguments: list[str], environment: dict[str, str]) -> int:
     """pytest in the foreground; its exit code."""
     command = [str(project.PYTHON), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *arguments]
+    if os.environ.get("CI"):
+        command.append("--durations=60")
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -45,6 +45,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    known: set[str] = set()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         marker = item.get_closest_marker("django_db")
@@ -52,7 +53,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid}: use the fixture committed_db instead of transaction=True.")
         is_about_rights = item.get_closest_marker("rights") is not None
         if (marker or fixtures & {"db", "committed_db"}) and not fixtures & DAEMON_FIXTURES and not is_about_rights:
-            item.add_marker("database")
+            function = item.nodeid.split("[")[0]
+            if function not in known:  # other parameters say the same to the database
+                item.add_marker("database")
+            known.add(function)
         if item.path.name.startswith("test_jobs"):
             item.add_marker("jobs")
 

@@ -570,11 +570,11 @@ def walk(
         tries = [("GET", query, "") for query in queries]
         tries += [("POST", {}, "form"), ("POST", {}, "json")]
         tries += [("PATCH", {}, "json"), ("DELETE", {}, "json")] if each.is_api else []
-        not_asked = False
+        path, not_asked = each.path(of), False
         for method, query, form in tries:
             if method == "GET" and query and not_asked:
                 continue
-            response = ask(client, method, each.path(of), of, query, form)
+            response = ask(client, method, path, of, query, form)
             not_asked = method == "GET" and response.status_code == 405
             content = body(response).lower()
             named = bool(each.keys) and each.name not in skip | {"viewer-page"}
