@@ -196,10 +196,11 @@ def run(*, job: Job) -> None:
         _mine(job).update(state=JobState.DONE, finished_at=timezone.now(), lease_until=None, error="")
 
 
-def retry(*, job: Job) -> None:
-    """Put a failed or cancelled job back, by a person's wish."""
-    Job.objects.filter(pk=job.pk, state__in=[JobState.DEAD, JobState.CANCELLED]).update(
-        state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error=""
+def retry(*, job: Job) -> bool:
+    """Put a failed or cancelled job back, by a person's wish; False for another."""
+    again = Job.objects.filter(pk=job.pk, state__in=[JobState.DEAD, JobState.CANCELLED])
+    return bool(
+        again.update(state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error="")
     )
 
 
@@ -211,11 +212,10 @@ def run_again(*, jobs: Any) -> int:
     )
 
 
-def cancel(*, job: Job) -> None:
-    """Take back a job that has not finished; a running one stops at its next sign of life."""
-    Job.objects.filter(pk=job.pk, state__in=[JobState.PENDING, JobState.RUNNING, JobState.PAUSED]).update(
-        state=JobState.CANCELLED, finished_at=timezone.now(), lease_until=None
-    )
+def cancel(*, job: Job) -> bool:
+    """Take back a job that has not finished, False for another; a running one stops at its next sign of life."""
+    unfinished = Job.objects.filter(pk=job.pk, state__in=[JobState.PENDING, JobState.RUNNING, JobState.PAUSED])
+    return bool(unfinished.update(state=JobState.CANCELLED, finished_at=timezone.now(), lease_until=None))
 
 
 def pause(*, job: Job) -> bool:
