@@ -254,3 +254,20 @@ def test_who_registers_nodes_and_what_is_no_node(both: Both) -> None:
     assert (node.title, node.may_retrieve, node.description) == ("CT9", False, "mine")  # what was not named stays
     assert put("peers/p", {"Url": "https://evil.example/", "Username": "u"}) == 200
     assert OrthancPeer.objects.get().password == ""  # a kept one does not go to a new address
+
+
+def test_changes_tell_what_came_and_nothing_of_what_went(both: Both) -> None:
+    told = {}
+    for name, root in both.roots.items():
+        client = pyorthanc.Orthanc(root, *(both.auth if name == "ours" else ()))
+        for patient in client.get_patients():
+            client.delete_patients_id(patient)
+        before = client.get_changes(params={"last": ""})["Last"]
+        for number in (1, 2):
+            study = client.post_instances(file(number))["ParentStudy"]
+        client.get_changes()
+        client.delete_studies_id(study)
+        found = client.get_changes(params={"since": before, "limit": 100})
+        told[name] = [(each["ChangeType"], each["ID"]) for each in found["Changes"]]
+        assert found["Done"] is True
+    assert told["ours"] == told["theirs"] and len(told["ours"]) == 5
