@@ -261,10 +261,7 @@ def cancel(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
 
 @transaction.atomic
 def pause(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
-    """Hold it back until it is resumed; one that runs stops after the object in hand. One that is over stays as it is.
-
-    Raises NotAllowed.
-    """
+    """Hold it back until it is resumed. One that is over stays as it is. Raises NotAllowed."""
     _check_control(who, transfer)
     if transfer.job is not None and jobs.pause(job=transfer.job):
         Transfer.objects.filter(pk=transfer.pk).update(updated_at=timezone.now(), rate=0, pace=0)
