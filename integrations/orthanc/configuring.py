@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.http import HttpResponse
 
 from integrations.models import OrthancPeer
@@ -43,8 +43,15 @@ def require_name(name: str) -> None:
         raise CannotUnderstand("A name has letters, digits, - and _, 64 at most.")
 
 
+def require_plain(values: dict[str, Any]) -> None:
+    """Raises CannotUnderstand for texts with what is no text."""
+    if not all(value.isprintable() for value in values.values() if isinstance(value, str)):
+        raise CannotUnderstand("There are characters in it that cannot stand there.")
+
+
 def saved(view: OrthancView, row: Any, values: dict[str, Any]) -> HttpResponse:
     """Validate as the administration does, save, and write down what was changed. Raises InvalidValue."""
+    require_plain(values)
     is_new = row.pk is None
     before = {name: getattr(row, name) for name in values}
     for name, value in values.items():
@@ -55,6 +62,8 @@ def saved(view: OrthancView, row: Any, values: dict[str, Any]) -> HttpResponse:
             row.save()
     except ValidationError as error:
         raise InvalidValue(" ".join(error.messages)) from error
+    except IntegrityError as error:
+        raise InvalidValue("Somebody else has registered it this moment.") from error
     changed = sorted(name for name, value in values.items() if is_new or before[name] != value)
     recorded(view, AuditAction.CREATE if is_new else AuditAction.UPDATE, row, changed=changed)
     return text("")
@@ -99,7 +108,7 @@ def node_values(name: str, given: Any) -> dict[str, Any]:
     """What a body says about a node, by column. Raises CannotUnderstand, NotDone for what nodes cannot be told."""
     try:
         found = orthanc_nodes.node_of(name, given)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise CannotUnderstand("Neither [AET, host, port] nor an object with AET, Host and Port.") from error
     named = given if isinstance(given, dict) else {}
     lost = [each for each in orthanc_nodes.without_counterpart(named) if each not in INDIFFERENT]
@@ -147,6 +156,7 @@ def peer_values(given: Any) -> dict[str, str]:
     values = {column: given.get(name) or "" for name, column in PEER_FIELDS.items()}
     if not all(isinstance(value, str) for value in values.values()) or not values["url"]:
         raise CannotUnderstand("Url, Username and Password are texts, and Url is not empty.")
+    require_plain(values)
     if len(values["password"]) > 512:
         raise CannotUnderstand("The password is too long.")
     return values

@@ -62,7 +62,8 @@ class _Making:
         self._created: dict[tuple[str, str], None] = {}
         self._done = self._failed = 0
         self._why = ""
-        if row.reached:  # it was paused
+        if row.reached:  # it was paused; cut short after this, it begins anew
+            OrthancJob.objects.filter(pk=row.pk).update(reached=[])
             self._created = dict.fromkeys((level, name) for level, name in row.created)
             self._done = row.done
         self._next_beat = 0.0

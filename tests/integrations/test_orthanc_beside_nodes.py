@@ -250,10 +250,14 @@ def test_who_registers_nodes_and_what_is_no_node(both: Both) -> None:
         (["CT1", node.host, node.port], 400),  # is there under another name
         (["FAR", "127.0.0.1", 4242], 400),  # is there at another site
         ({"AET": "NEW", "Host": "h", "Port": {}}, 400), ([], 400), (None, 400), ({}, 400),
+        (["NEW", "h\0", 1], 400), (["NEW\0", "h", 1], 400), (["NEW", "\ud800", 1], 400), (["NEW", "h", "9" * 999], 400),
+        (["NEW", "h", float("1e300")], 400),
     ):  # fmt: skip
         assert put("modalities/NEW", body) == status, body
     assert put("peers/q", {"Url": "https://a.example/", "CertificateFile": "/etc/passwd"}) == 501
     assert put("peers/q", ["https://a:b@a.example/"]) == 400 and put("peers/q", ["https://a/", "a:b", "c"]) == 400
+    for texts in (["https://a.example/\0"], ["https://a.example/", "u", "\ud800"], ["https://a.example/", 1, 2]):
+        assert put("peers/q", texts) == 400
     assert ApplicationEntity.objects.count() == 2 and OrthancPeer.objects.count() == 1
     assert put("modalities/mine", {"AET": "CT9", "Host": "h", "Port": 1, "Timeout": 5}) == 200
     node.refresh_from_db()

@@ -8,8 +8,10 @@ from django.db import connection
 from pynetdicom import evt
 
 from integrations.models import OrthancJob
+from integrations.orthanc import making
 from pacs.models import Instance
 from pacs.signals import studies_stored
+from radiology.errors import Unreachable
 from radiology.models import AuditEvent, Job, Site
 from radiology.services import jobs
 from tests.factories import make_node
@@ -113,30 +115,42 @@ def test_a_node_is_asked_for_the_next_study_when_its_job_is_resumed(committed: O
 
 
 @pytest.mark.django_db
-def test_copies_are_made_of_the_rest_when_their_job_is_resumed(khanza: OrthancProgram) -> None:
-    for number in range(18):
+@pytest.mark.parametrize("fails_later", [False, True])
+def test_copies_are_made_of_the_rest_when_their_job_is_resumed(
+    khanza: OrthancProgram, monkeypatch: pytest.MonkeyPatch, fails_later: bool
+) -> None:
+    monkeypatch.setattr(making, "BATCH", 2)
+    for number in range(6):
         image(number + 1)
     job = begun(khanza, f"studies/{NAME}/anonymize", {})
     stored: list[int] = []
+    failures = [Unreachable("for a moment")] if fails_later else []
 
     def stored_some(instances: Any, **_: Any) -> None:
+        if len(stored) == 4 and failures:
+            raise failures.pop()
         stored.extend(instances)
-        if len(stored) == 16:
+        if len(stored) == 2:
             khanza.told(f"{job}/pause")
+
+    def run() -> Any:
+        Job.objects.filter(orthanc_job__isnull=False).update(next_attempt_at="2020-01-01T00:00:00Z")
+        jobs.run_due(limit=1)
+        return khanza.json(job)
 
     studies_stored.connect(stored_some)
     try:
-        Job.objects.exclude(orthanc_job=None).update(next_attempt_at="2020-01-01T00:00:00Z")
-        jobs.run_due(limit=1)
-        told = khanza.json(job)
-        assert (told["State"], told["Progress"], len(stored)) == ("Paused", 88, 16)
+        told = run()
+        assert (told["State"], told["Progress"], len(stored)) == ("Paused", 33, 2)
         khanza.told(f"{job}/resume")
-        jobs.run_due()
+        told = run()
+        if fails_later:
+            assert (told["State"], told["Progress"]) == ("Pending", 66)
+            told = run()
     finally:
         studies_stored.disconnect(stored_some)
-    told = khanza.json(job)
-    assert (told["State"], told["Content"]["InstancesCount"], len(set(stored))) == ("Success", 18, 18)
-    assert len(khanza.json(f"studies/{told['Content']['ID']}/instances")) == 18 and len(stored) == 18
+    assert (told["State"], told["Content"]["InstancesCount"], OrthancJob.objects.get().done) == ("Success", 6, 6)
+    assert len(khanza.json(f"studies/{told['Content']['ID']}/instances")) == len(stored) == len(set(stored)) == 6
 
 
 @pytest.mark.django_db
