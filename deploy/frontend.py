@@ -35,7 +35,8 @@ ICONS = [
     "alert-triangle", "arrow-back-up", "arrows-exchange", "arrows-split", "ban", "bookmark",
     "chevron-down", "chevron-left", "chevron-right", "circle-check", "circle-x", "clock", "columns", "device-desktop",
     "download", "edit", "eye", "folder", "git-compare", "git-merge", "history", "home",
-    "inbox", "key", "keyboard", "list-search", "lock", "logout", "menu-2", "moon", "photo", "player-stop",
+    "inbox", "key", "keyboard", "list-search", "lock", "logout", "menu-2", "moon", "photo",
+    "player-pause", "player-play", "player-stop",
     "plug-connected", "plus", "radioactive", "refresh", "rotate-3d", "search", "send", "server", "settings",
     "shield-lock", "stack-2", "sun", "trash", "upload", "user", "x",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Pages of transfers: all of one's site, one with its objects, and the dialog that sends."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -90,13 +91,23 @@ def transfer(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 @signed_in
 def cancel(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """POST /transfers/<public id>/cancel."""
-    try:
-        found = transfers.transfer_of(who=request.user, public_id=public_id)
-        transfers.cancel(who=request.user, transfer=found, address=audit.address_of(request))
-    except RadiologyError as error:
-        return _back_with(request, error)
-    say(request, _("Cancelled. What came across stays there."))
-    return redirect(next_address(request, reverse("transfers")))
+    return _controlled(request, public_id, transfers.cancel, _("Cancelled. What came across stays there."))
+
+
+@require_POST
+@never_cache
+@signed_in
+def pause(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """POST /transfers/<public id>/pause."""
+    return _controlled(request, public_id, transfers.pause)
+
+
+@require_POST
+@never_cache
+@signed_in
+def resume(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """POST /transfers/<public id>/resume."""
+    return _controlled(request, public_id, transfers.resume)
 
 
 @require_POST
@@ -104,12 +115,19 @@ def cancel(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 @signed_in
 def retry(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """POST /transfers/<public id>/retry."""
+    return _controlled(request, public_id, transfers.retry)
+
+
+def _controlled(request: PageRequest, public_id: uuid.UUID, act: Callable[..., None], said: str = "") -> HttpResponse:
+    """What a button does to a transfer, and back to where one came from."""
     try:
         found = transfers.transfer_of(who=request.user, public_id=public_id)
-        transfers.retry(who=request.user, transfer=found, address=audit.address_of(request))
+        act(who=request.user, transfer=found, address=audit.address_of(request))
     except RadiologyError as error:
         return _back_with(request, error)
     ring()
+    if said:
+        say(request, said)
     return redirect(next_address(request, reverse("transfers")))
 
 

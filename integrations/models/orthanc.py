@@ -181,7 +181,8 @@ class OrthancJob(models.Model):
     It is kept for as long as its job.
 
     `selections`: a study's UID, UIDs of series, and of instances of it; none of both means the whole study. New
-    identifiers follow from `secret`, so that a job that was cut short goes on with the same.
+    identifiers follow from `secret`, so that a job that was cut short goes on with the same. `reached`: the number of
+    the selection and the key of the instance after which it goes on.
     """
 
     class Kind(models.TextChoices):
@@ -211,6 +212,7 @@ class OrthancJob(models.Model):
     total = models.PositiveIntegerField(_("objects"), default=0)
     done = models.PositiveIntegerField(_("completed"), default=0)
     failed = models.PositiveIntegerField(_("failed"), default=0)
+    reached = models.JSONField(_("reached"), default=list)
     created = models.JSONField(_("created"), default=list)
     created_at = models.DateTimeField(_("asked for"), default=timezone.now)
 

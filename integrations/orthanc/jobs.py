@@ -12,17 +12,20 @@ from integrations.models import OrthancJob
 from integrations.orthanc.access import OrthancView, answer, flag
 from integrations.orthanc.lookup import COLLECTIONS, TYPES
 from integrations.orthanc.resources import stamp
+from integrations.orthanc.retrieval import query_of
 from pacs.models import Transfer, TransferDirection, TransferState
 from pacs.services import transfers
 from pacs.services.attributes import Level
-from radiology.errors import NotAllowed, NotDone, NotFound
+from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import AuditAction, JobState
 from radiology.services import audit, jobs
+from radiology.tasks import ring
 
 MOST = 1000
 STATES = {
     TransferState.WAITING: "Pending",
     TransferState.RUNNING: "Running",
+    TransferState.PAUSED: "Paused",
     TransferState.DONE: "Success",
     TransferState.FAILED: "Failure",
     TransferState.CANCELLED: "Failure",
@@ -38,6 +41,7 @@ TYPES_OF_JOBS = {
 STATES_OF_JOBS = {
     JobState.PENDING: "Pending",
     JobState.RUNNING: "Running",
+    JobState.PAUSED: "Paused",
     JobState.DONE: "Success",
     JobState.DEAD: "Failure",
     JobState.CANCELLED: "Failure",
@@ -55,7 +59,11 @@ class Jobs(OrthancView):
 
 
 class Job(OrthancView):
-    """`GET /jobs/{id}`, and `/cancel`, `/resubmit`."""
+    """`GET /jobs/{id}`, and `/cancel`, `/pause`, `/resubmit`, `/resume`.
+
+    As in Orthanc, what is over is neither cancelled nor paused, and nothing is said about it; what cannot be
+    resumed or resubmitted is 400.
+    """
 
     needs = {"POST": "studies.read"}
     action = ""
@@ -67,32 +75,36 @@ class Job(OrthancView):
 
     def post(self, request: Any, orthanc_job: str) -> HttpResponse:
         row = job_of(self.here, orthanc_job)
-        if isinstance(row, OrthancJob):
-            return self._control(row)
-        common = {"who": request.user, "transfer": row, "address": audit.address_of(request)}
-        if self.action == "cancel":
-            transfers.cancel(**common)
-        elif self.action == "resubmit":
-            transfers.retry(**common)
-        elif self.action:
-            raise NotDone("Transfers are not halted here: cancel one, and resubmit it later; what came across stays.")
-        else:
+        if not self.action:
             return self.http_method_not_allowed(request)
+        if isinstance(row, OrthancJob):
+            self._control(row)
+        else:
+            self._control_transfer(row)
+        ring()
         return answer({})
 
-    def _control(self, row: OrthancJob) -> HttpResponse:
+    def _control_transfer(self, row: Transfer) -> None:
+        act = {
+            "cancel": transfers.cancel,
+            "pause": transfers.pause,
+            "resubmit": transfers.retry,
+            "resume": transfers.resume,
+        }[self.action]
+        try:
+            act(who=self.request.user, transfer=row, address=audit.address_of(self.request))
+        except Conflict as error:
+            raise InvalidValue(error.message) from error
+
+    def _control(self, row: OrthancJob) -> None:
         if not self.here.may("studies.write"):
             raise NotAllowed("This job is not yours to control.")
-        if self.action == "cancel":
-            jobs.cancel(job=row.job)
-        elif self.action == "resubmit":
-            jobs.retry(job=row.job)
-        elif self.action:
-            raise NotDone("Jobs are not halted here: cancel one, and resubmit it later.")
-        else:
-            return self.http_method_not_allowed(self.request)
+        act = {"cancel": jobs.cancel, "pause": jobs.pause, "resubmit": jobs.retry, "resume": jobs.resume}[self.action]
+        if not act(job=row.job) and self.action in {"resubmit", "resume"}:
+            raise InvalidValue(
+                "It is not paused." if self.action == "resume" else "It did not fail, nor was cancelled."
+            )
         self.record(f"job.{self.action}", AuditAction.EXECUTE, detail={"job": str(row.public_id)})
-        return answer({})
 
 
 def visible(here: Any) -> QuerySet[Transfer]:
@@ -123,11 +135,10 @@ def content_of(row: OrthancJob) -> dict[str, Any]:
     """What a job was asked for, and what came of it."""
     found: dict[str, Any] = {"Description": "REST API"}
     if row.kind == OrthancJob.Kind.MOVE:
-        queries = [{"0020,000d": study, "0020,000e": "\\".join(series)} for study, series, _ in row.selections]
         return {
             **found,
             "LocalAet": settings.DIMSE["AE_TITLE"],
-            "Query": [{key: value for key, value in each.items() if value} for each in queries],
+            "Query": query_of(row.selections),
             "RemoteAet": row.node.title if row.node else "",
             "TargetAet": row.target,
         }
@@ -168,14 +179,20 @@ def making(row: OrthancJob) -> dict[str, Any]:
         "ErrorDetails": job.error[:300],
         "ID": str(row.public_id),
         "Priority": 0,
-        "Progress": 100 if state == JobState.DONE else (row.done + row.failed) * 100 // max(row.total, 1),
-        "State": STATES_OF_JOBS[JobState(state)],
+        "Progress": 100 if state == JobState.DONE else min(100, (row.done + row.failed) * 100 // max(row.total, 1)),
+        "State": "Running" if job.is_stopping else STATES_OF_JOBS[JobState(state)],
         "Timestamp": stamp(timezone.now()),
         "Type": TYPES_OF_JOBS[OrthancJob.Kind(row.kind)],
     }
     if job.finished_at is not None:
         found["CompletionTime"] = stamp(job.finished_at)
     return found
+
+
+def _state(row: Transfer) -> str:
+    if row.has_failures:
+        return "Failure"
+    return "Running" if row.job is not None and row.job.is_stopping else STATES[row.state]
 
 
 def described(row: Transfer) -> dict[str, Any]:
@@ -202,7 +219,7 @@ def described(row: Transfer) -> dict[str, Any]:
         "ID": str(row.public_id),
         "Priority": 0,
         "Progress": row.percent or (100 if state == TransferState.DONE else 0),
-        "State": "Failure" if row.has_failures else STATES[state],
+        "State": _state(row),
         "Timestamp": stamp(timezone.now()),
         "Type": "DicomModalityStore" if sends else "DicomMoveScu",
     }

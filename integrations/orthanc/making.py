@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterator
 
 import structlog
-from django.db.models import QuerySet
 
 from integrations.models import OrthancJob, OrthancOrigin
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import LEVELS, above
 from integrations.orthanc.modification import Modification
-from integrations.orthanc.selection import objects_of
+from integrations.orthanc.selection import objects_left, objects_of
 from pacs.models import Instance, Location, Study
 from pacs.services import removal
 from pacs.services.attributes import Level
@@ -31,6 +30,7 @@ log = structlog.get_logger(__name__)
 KIND = "integrations.orthanc_copies"
 BATCH = 16
 EVERY_SECONDS = 5.0
+Placed = tuple[list[int], Location]
 REASON = "Replaced by copies over the Orthanc REST API"
 
 
@@ -58,16 +58,26 @@ class _Making:
         self._job = job
         self._modification = modification_of(row)
         self._source = Source.of_site(row.site)
+        self._reached: list[int] = row.reached
         self._created: dict[tuple[str, str], None] = {}
         self._done = self._failed = 0
         self._why = ""
+        if row.reached:  # it was paused; cut short after this, it begins anew
+            OrthancJob.objects.filter(pk=row.pk).update(reached=[])
+            self._created = dict.fromkeys((level, name) for level, name in row.created)
+            self._done = row.done
         self._next_beat = 0.0
 
     def work(self) -> None:
-        for named in self._row.selections:
-            for batch in _batches(objects_of(self._row.site_id, named)):
-                self._copy(batch)
-        self._write_down()
+        try:
+            for batch in _batches(objects_left(self._row.site_id, self._row.selections, self._reached)):
+                self._copy([location for _, location in batch])
+                self._reached = batch[-1][0]
+                self._beat()
+        except jobs.Paused:
+            self._write_down([] if self._failed else self._reached)  # what failed is tried again
+            raise
+        self._write_down([])
         if self._failed:
             raise Conflict(f"{self._failed} of {self._done + self._failed} objects were not stored: {self._why}")
         if not self._row.keeps_source:
@@ -95,7 +105,6 @@ class _Making:
         here = self._settle([location for location, _ in made], stored)
         self._note(here)
         self._done += len(here)
-        self._beat()
 
     def _received(self, location: Location) -> Received:
         attributes = attributes_to_change(location=location)
@@ -169,10 +178,11 @@ class _Making:
                 ignore_conflicts=True,
             )  # fmt: skip
 
-    def _write_down(self) -> None:
+    def _write_down(self, reached: list[int]) -> None:
+        self._row.reached = reached
         self._row.done, self._row.failed = self._done, self._failed
         self._row.created = [list(each) for each in self._created]
-        self._row.save(update_fields=["done", "failed", "created"])
+        self._row.save(update_fields=["done", "failed", "created", "reached"])
 
     def _delete_sources(self) -> None:
         who = self._row.by
@@ -185,10 +195,10 @@ class _Making:
             removal.delete_study(who=who, study=study, reason=REASON)
 
 
-def _batches(locations: QuerySet[Location]) -> Iterator[list[Location]]:
-    batch: list[Location] = []
-    for location in locations.iterator(200):
-        batch.append(location)
+def _batches(locations: Iterator[Placed]) -> Iterator[list[Placed]]:
+    batch: list[Placed] = []
+    for each in locations:
+        batch.append(each)
         if len(batch) >= BATCH:
             yield batch
             batch = []

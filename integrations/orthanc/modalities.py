@@ -6,8 +6,8 @@ from django.conf import settings
 from django.http import HttpResponse
 
 from integrations.orthanc.access import (
-    NotDone,
     OrthancView,
+    OutOfRange,
     answer,
     field,
     flag,
@@ -15,11 +15,13 @@ from integrations.orthanc.access import (
     json_value,
     raw_body,
 )
+from integrations.orthanc.finding import BY_TYPE
 from integrations.orthanc.identifiers import as_digest
 from integrations.orthanc.lookup import find_any
 from integrations.orthanc.onward import retrieved
 from integrations.orthanc.retrieval import (
     MOST_RESOURCES,
+    Named,
     is_synchronous,
     job_answer,
     studies_of_patients,
@@ -29,9 +31,17 @@ from integrations.orthanc.selection import selected
 from pacs.dimse import scu
 from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
-from pacs.services.attributes import Level
+from pacs.services.attributes import UNIQUE, Level
 from radiology.errors import InvalidValue, NotFound, Unreachable
 from radiology.services import audit
+
+LEVELS = BY_TYPE | {"image": Level.INSTANCE}
+NAMED_BY = {
+    Level.PATIENT: (UNIQUE[Level.PATIENT],),
+    Level.STUDY: (UNIQUE[Level.STUDY],),
+    Level.SERIES: (UNIQUE[Level.STUDY], UNIQUE[Level.SERIES]),
+    Level.INSTANCE: (UNIQUE[Level.STUDY], UNIQUE[Level.SERIES], UNIQUE[Level.INSTANCE]),
+}
 
 
 def nodes_of(here: Any) -> dict[str, ApplicationEntity]:
@@ -86,25 +96,25 @@ class Modalities(OrthancView):
 
 
 class NodeView(OrthancView):
-    """About one node, which is looked for before anything else."""
+    """About one node, which is looked for before anything else. With `may_be_new`, PUT may name one that is not."""
 
-    node: ApplicationEntity
+    may_be_new = False
+    found: ApplicationEntity | None
+
+    @property
+    def node(self) -> ApplicationEntity:
+        if self.found is None:
+            raise NotFound("There is no such modality.")
+        return self.found
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.node = node_named(self.here, kwargs["orthanc_modality"])
-
-
-class Modality(NodeView):
-    """`/modalities/{name}`: what can be done with it."""
-
-    def get(self, request: Any, **_: str) -> HttpResponse:
-        return answer(["configuration", "echo", "find-study", "find-series", "move", "query", "store"])
-
-    def _refuse(self, request: Any, **_: str) -> HttpResponse:
-        raise NotDone("Nodes are registered and changed in the administration.")
-
-    put = delete = _refuse
+        try:
+            self.found = node_named(self.here, kwargs["orthanc_modality"])
+        except NotFound:
+            if not (self.may_be_new and request.method == "PUT"):
+                raise
+            self.found = None
 
 
 class Configuration(NodeView):
@@ -185,23 +195,32 @@ def _plain(request: Any) -> Any:
 
 
 class Move(NodeView):
-    """`POST /modalities/{name}/move`: brings patients' studies, studies or series from there to here or `TargetAet`."""
+    """`POST /modalities/{name}/move`: brings resources of any level from there to here or `TargetAet`."""
 
     needs = {"POST": "studies.write"}
 
     def post(self, request: Any, **_: str) -> HttpResponse:
         given = json_object(request)
-        level = field(given, "Level", str).lower()
-        if level not in {"patient", "study", "series"}:
-            raise NotDone("Patients, studies and series are fetched, not single objects.")
-        key = "PatientID" if level == "patient" else "StudyInstanceUID"
+        level = LEVELS.get(field(given, "Level", str).lower())
+        if level is None:
+            raise OutOfRange("Level is Patient, Study, Series or Instance.", field="Level")
+        keys = NAMED_BY[level]
         resources = field(given, "Resources", list)
         if len(resources) > MOST_RESOURCES or not all(
-            isinstance(each, dict) and isinstance(each.get(key), str) for each in resources
+            isinstance(each, dict) and all(isinstance(each.get(key), str) and each[key] for key in keys)
+            for each in resources
         ):
-            raise InvalidValue(f"Each of the Resources, {MOST_RESOURCES} at most, names its {key}.", field="Resources")
-        if level == "patient":
-            wanted = studies_of_patients(self.node, [each[key] for each in resources])
+            raise InvalidValue(
+                f"Each of the Resources, {MOST_RESOURCES} at most, names its {', '.join(keys)}.", field="Resources"
+            )
+        if level is Level.PATIENT:
+            wanted = studies_of_patients(self.node, [each[keys[0]] for each in resources])
         else:
-            wanted = [(each[key], str(each.get("SeriesInstanceUID") or "")) for each in resources]
+            wanted = [named_by(level, each) for each in resources]
         return retrieved(self, self.node, given, wanted)
+
+
+def named_by(level: Level, found: dict[str, str]) -> Named:
+    """The UIDs by which something of a level is fetched, out of values by keyword."""
+    study, series, instance = (found[key] if key in NAMED_BY[level] else "" for key in NAMED_BY[Level.INSTANCE])
+    return study, series, instance

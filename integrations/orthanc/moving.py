@@ -15,7 +15,10 @@ KIND = "integrations.orthanc_move"
 
 @handles(KIND)
 def have_sent(job: Job) -> None:
-    """Ask for one study after the other; what was done is not asked for again."""
+    """Ask for one study after the other, or some objects; what was done is not asked for again.
+
+    What is under way is not broken off by a pause: asked for anew it would come twice.
+    """
     row = OrthancJob.objects.select_related("node", "user", "token__client").get(job=job)
     node = row.node
     if node is None or not node.is_active:
@@ -23,13 +26,18 @@ def have_sent(job: Job) -> None:
     completed = 0
 
     def watch() -> bool:
-        jobs.extend_lease(job=job, progress=row.done, total=row.total)
+        jobs.keep(job=job, progress=row.done, total=row.total)
         return False
 
-    for study, series, _ in row.selections[row.done :]:
+    for study, series, instances in row.selections[row.done :]:
         last = scu_query.Counts()
         counts = scu_query.move(
-            node=node, destination=row.target, study_instance_uid=study, series_instance_uids=series, watch=watch
+            node=node,
+            destination=row.target,
+            study_instance_uid=study,
+            series_instance_uids=series,
+            sop_instance_uids=instances,
+            watch=watch,
         )
         with contextlib.closing(counts):
             for counted in counts:
@@ -40,6 +48,7 @@ def have_sent(job: Job) -> None:
         completed += last.completed + last.warning
         row.done += 1
         row.save(update_fields=["done"])
+        jobs.extend_lease(job=job, progress=row.done, total=row.total)
     _record(row, completed)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 from integrations.models import OrthancJob, OrthancPeer
-from integrations.orthanc.selection import objects_of
+from integrations.orthanc.selection import objects_left
 from integrations.webhooks.addresses import Allowed
 from integrations.webhooks.sending import called, target_of
 from pacs.models import Location
@@ -66,26 +66,24 @@ def store_at_peer(job: Job) -> None:
     row = OrthancJob.objects.select_related("peer", "user", "token__client").get(job=job)
     if row.peer is None or not row.peer.is_active:
         raise NotFound("The peer is registered no more, or not active.")
-    position = 0
-    for named in row.selections:
-        for location in objects_of(row.site_id, named).iterator(200):
-            position += 1
-            if position <= row.done:
-                continue
-            _give(row.peer, location, lambda: jobs.extend_lease(job=job, progress=row.done, total=row.total))
-            row.done = position
-            row.save(update_fields=["done"])
-            jobs.extend_lease(job=job, progress=position, total=row.total)
+    if not row.reached:
+        row.done = 0
+    for place, location in objects_left(row.site_id, row.selections, row.reached):
+        _give(row.peer, location, lambda: jobs.keep(job=job, progress=row.done, total=row.total))
+        row.done += 1
+        row.reached = place
+        row.save(update_fields=["done", "reached"])
+        jobs.extend_lease(job=job, progress=row.done, total=row.total)
     audit.record(
         event="orthanc.peer.done",
         action=AuditAction.READ,
         who=row.by,
         site_id=row.site_id,
-        detail={"job": str(row.public_id), "peer": row.peer.name, "instances": position},
+        detail={"job": str(row.public_id), "peer": row.peer.name, "instances": row.done},
     )
 
 
-def _give(peer: OrthancPeer, location: Location, beat: Callable[[], None]) -> None:
+def _give(peer: OrthancPeer, location: Location, beat: Callable[[], object]) -> None:
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
         for block in part10_blocks(location=location):
             file.write(block)
@@ -98,7 +96,7 @@ def _give(peer: OrthancPeer, location: Location, beat: Callable[[], None]) -> No
 class _Kept:
     """A file that keeps its job while it is read: one object may take longer than a job is left alone."""
 
-    def __init__(self, file: BinaryIO, beat: Callable[[], None]) -> None:
+    def __init__(self, file: BinaryIO, beat: Callable[[], object]) -> None:
         self._file = file
         self._beat = beat
         self._next = time.monotonic() + EVERY_SECONDS

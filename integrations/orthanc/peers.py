@@ -36,29 +36,23 @@ class Peers(OrthancView):
 
 
 class PeerView(OrthancView):
-    """About one peer, which is looked for before anything else."""
+    """About one peer, which is looked for before anything else. With `may_be_new`, PUT may name one that is not."""
 
-    peer: OrthancPeer
+    may_be_new = False
+    found: OrthancPeer | None
+
+    @property
+    def peer(self) -> OrthancPeer:
+        if self.found is None:
+            raise NotFound("There is no such peer.")
+        return self.found
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         name = kwargs["orthanc_peer"]
-        found = OrthancPeer.objects.filter(site=self.here.site_id, is_active=True, name=name).first()
-        if found is None:
+        self.found = OrthancPeer.objects.filter(site=self.here.site_id, is_active=True, name=name).first()
+        if self.found is None and not (self.may_be_new and request.method == "PUT"):
             raise NotFound("There is no such peer: peers are registered in the administration.")
-        self.peer = found
-
-
-class Peer(PeerView):
-    """`/peers/{name}`: what can be done with it."""
-
-    def get(self, request: Any, **_: str) -> HttpResponse:
-        return answer(["configuration", "store", "system"])
-
-    def _refuse(self, request: Any, **_: str) -> HttpResponse:
-        raise NotDone("Peers are registered and changed in the administration.")
-
-    put = delete = _refuse
 
 
 class Configuration(PeerView):

@@ -9,7 +9,6 @@ from pydicom.multival import MultiValue
 
 from integrations.models import OrthancQuery
 from integrations.orthanc.access import (
-    NotDone,
     OrthancView,
     OutOfRange,
     answer,
@@ -21,7 +20,7 @@ from integrations.orthanc.access import (
 )
 from integrations.orthanc.finding import BY_TYPE
 from integrations.orthanc.lookup import item_of
-from integrations.orthanc.modalities import NodeView
+from integrations.orthanc.modalities import NAMED_BY, NodeView, named_by
 from integrations.orthanc.onward import retrieved
 from integrations.orthanc.resources import MAIN_TAGS
 from integrations.orthanc.retrieval import ASKS, studies_of_patients
@@ -182,16 +181,14 @@ class Retrieve(QueryView):
 
     def post(self, request: Any, **_: str) -> HttpResponse:
         given = _target(request)
-        if self.query.level == Level.INSTANCE.value:
-            raise NotDone("Patients, studies and series are fetched, not single objects.")
         chosen = self.query.answers if self.all else [self.result]
         if self.query.level == Level.PATIENT.value:
             numbers = [_uid(each, UNIQUE[Level.PATIENT]) for each in chosen]
             return retrieved(self, self.query.node, given, studies_of_patients(self.query.node, numbers))
-        wanted = []
-        for each in chosen:
-            uids = [_uid(each, keyword) for keyword in (UNIQUE[Level.STUDY], UNIQUE[Level.SERIES])]
-            wanted.append((uids[0], uids[1] if self.query.level == Level.SERIES else ""))
+        level = Level(self.query.level)
+        wanted = [named_by(level, {key: _uid(each, key) for key in NAMED_BY[level]}) for each in chosen]
+        if not all(uid for each in wanted for uid in each[: len(NAMED_BY[level])]):
+            raise InvalidValue(f"An answer names no {', '.join(NAMED_BY[level])}: ask for them in the query.")
         return retrieved(self, self.query.node, given, wanted)
 
 

@@ -12,6 +12,7 @@ from integrations.orthanc.access import answer, field
 from pacs.dimse.scu_query import find as query_node
 from pacs.models import ApplicationEntity, Transfer, TransferState
 from pacs.services import transfers
+from radiology.dicom import is_uid
 from radiology.errors import InvalidValue, Unreachable
 from radiology.services import audit
 from radiology.tasks import ring
@@ -65,7 +66,41 @@ def is_here(title: Any) -> bool:
     return title in {None, "", settings.DIMSE["AE_TITLE"], *settings.DIMSE["EXTRA_AE_TITLES"]}
 
 
-def studies_of_patients(node: ApplicationEntity, numbers: list[str]) -> list[tuple[str, str]]:
+# UIDs of a study, of a series of it or none, of an instance of that or none.
+Named = tuple[str, str, str]
+# A study's UID, UIDs of series, and of instances of the one series; none of both means the whole study.
+Asked = tuple[str, list[str], list[str]]
+
+
+def asked_of(wanted: list[Named]) -> list[Asked]:
+    """What to ask for: studies, whole or series of them, and images series by series. Raises InvalidValue."""
+    if not wanted:
+        raise InvalidValue("There is nothing to fetch.", field="Resources")
+    if len(wanted) > MOST_RESOURCES:
+        raise InvalidValue(f"Name {MOST_RESOURCES} resources at most.", field="Resources")
+    if not all(is_uid(uid) for study, *below in wanted for uid in (study, *filter(None, below))):
+        raise InvalidValue("A study, series or image is not named by a UID.", field="Resources")
+    studies: dict[str, set[str]] = {}
+    images: dict[tuple[str, str], set[str]] = {}
+    for study, series, instance in wanted:
+        if instance:
+            images.setdefault((study, series), set()).add(instance)
+        else:
+            studies.setdefault(study, set()).add(series)
+    found: list[Asked] = [(study, [] if "" in series else sorted(series), []) for study, series in studies.items()]
+    return found + [(study, [series], sorted(uids)) for (study, series), uids in images.items()]
+
+
+def query_of(asked: list[Any]) -> list[dict[str, str]]:
+    """As Orthanc tells what a retrieval asks for."""
+    items = (
+        {"0020,000d": study, "0020,000e": "\\".join(series), "0008,0018": "\\".join(instances)}
+        for study, series, instances in asked
+    )
+    return [{key: value for key, value in each.items() if value} for each in items]
+
+
+def studies_of_patients(node: ApplicationEntity, numbers: list[str]) -> list[Named]:
     """The studies of patients by their PatientID, as the node tells them; asked one patient after the other."""
     found = []
     for number in numbers:
@@ -76,27 +111,18 @@ def studies_of_patients(node: ApplicationEntity, numbers: list[str]) -> list[tup
         )
         for each in answers:
             if str(each.get("PatientID") or number).strip() == number:
-                found.append((str(each.get("StudyInstanceUID") or ""), ""))
+                found.append((str(each.get("StudyInstanceUID") or ""), "", ""))
     return found
 
 
-def fetched(
-    request: Any, here: Any, node: ApplicationEntity, given: Any, wanted: list[tuple[str, str]]
-) -> HttpResponse:
-    if not wanted:
-        raise InvalidValue("There is nothing to fetch.", field="Resources")
-    if len(wanted) > MOST_RESOURCES:
-        raise InvalidValue(f"Name {MOST_RESOURCES} resources at most.", field="Resources")
-    studies: dict[str, set[str]] = {}
-    for study, series in wanted:
-        studies.setdefault(study, set()).add(str(series))
+def fetched(request: Any, here: Any, node: ApplicationEntity, given: Any, asked: list[Asked]) -> HttpResponse:
     with transaction.atomic():
         begun = [
             transfers.fetch(
-                who=here.who, node=node, study_instance_uid=study, series=() if "" in series else sorted(series),
+                who=here.who, node=node, study_instance_uid=study, series=series, instances=instances,
                 address=audit.address_of(request),
             )
-            for study, series in studies.items()
+            for study, series, instances in asked
         ]  # fmt: skip
     if not is_synchronous(given) or not waited_for_transfers(begun):
         return answer(job_answer(begun))
@@ -107,7 +133,7 @@ def fetched(
         {
             "Description": "REST API",
             "LocalAet": settings.DIMSE["AE_TITLE"],
-            "Query": [{"0020,000d": study} for study in studies],
+            "Query": query_of(asked),
             "RemoteAet": node.title,
             "TargetAet": settings.DIMSE["AE_TITLE"],
         }

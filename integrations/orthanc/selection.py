@@ -1,6 +1,6 @@
 """What a request names, study by study: whole studies, or series and objects of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,3 +62,19 @@ def objects_of(site_id: int, named: list[Any]) -> QuerySet[Location]:
     study, series, instances = named
     found = transfers.objects_of(site_id=site_id, study_instance_uid=study, series=series, instances=instances)
     return found.select_related("instance_ref__series_ref__study_ref__patient_ref", "volume")
+
+
+def objects_left(site_id: int, selections: list[list[Any]], reached: list[int]) -> Iterator[tuple[list[int], Location]]:
+    """Where the objects of selections lie, those after the place `reached`, each with its place.
+
+    In the order in which they came: whatever comes or goes while a job is halted, none is left out or taken twice.
+    """
+    first, last = reached or (0, 0)
+    for number, named in enumerate(selections):
+        if number < first:
+            continue
+        found = objects_of(site_id, named).order_by("instance_ref_id", "id")
+        if number == first:
+            found = found.filter(instance_ref_id__gt=last)
+        for location in found.iterator(200):
+            yield [number, location.instance_ref_id], location

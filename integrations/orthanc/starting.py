@@ -53,4 +53,4 @@ def answered(row: OrthancJob, given: dict[str, Any], failure: type[RadiologyErro
 def _is_over(row: OrthancJob) -> bool:
     row.refresh_from_db()
     row.job.refresh_from_db()
-    return row.job.state not in {JobState.PENDING, JobState.RUNNING}
+    return row.job.state not in {JobState.PENDING, JobState.RUNNING, JobState.PAUSED}

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from integrations.orthanc import (
     bulk,
     collections,
+    configuring,
     contents,
     copying,
     creating,
@@ -18,6 +19,7 @@ from integrations.orthanc import (
     pictures,
     queries,
     storing,
+    straight,
     system,
     viewing,
 )
@@ -87,7 +89,7 @@ urlpatterns = [
     path("plugins/dicom-web", system.Constant.as_view(body={"ID": "dicom-web", "RootUri": "../dicom-web/"}),
          name="orthanc-dicom-web"),
     path("peers", peers.Peers.as_view(), name="orthanc-peers"),
-    path("peers/<str:orthanc_peer>", peers.Peer.as_view(), name="orthanc-peer"),
+    path("peers/<str:orthanc_peer>", configuring.Peer.as_view(), name="orthanc-peer"),
     path("peers/<str:orthanc_peer>/configuration", peers.Configuration.as_view(), name="orthanc-peer-configuration"),
     path("peers/<str:orthanc_peer>/system", peers.System.as_view(), name="orthanc-peer-system"),
     path("peers/<str:orthanc_peer>/store", peers.Store.as_view(), name="orthanc-peer-store"),
@@ -139,10 +141,11 @@ urlpatterns = [
     *(
         path(f"modalities/<str:orthanc_modality>{rest}", view, name=f"orthanc-modality{rest.replace('/', '-')}")
         for rest, view in (
-            ("", modalities.Modality.as_view()),
+            ("", configuring.Modality.as_view()),
             ("/configuration", modalities.Configuration.as_view()),
             ("/echo", modalities.Echo.as_view()),
             ("/store", modalities.Store.as_view()),
+            ("/store-straight", straight.StoreStraight.as_view()),
             ("/move", modalities.Move.as_view()),
             ("/query", queries.Query.as_view()),
             ("/find-study", queries.FindAtNode.as_view()),

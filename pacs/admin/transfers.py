@@ -32,6 +32,7 @@ class TransferAdmin(ViewOnly, SinarModelAdmin):
             TransferState.DONE: "success",
             TransferState.RUNNING: "info",
             TransferState.WAITING: "info",
+            TransferState.PAUSED: "warning",
             TransferState.CANCELLED: "warning",
             TransferState.FAILED: "danger",
         },

@@ -106,6 +106,7 @@ class _Fetching:
         self._refused_by_node: set[str] = set()
         self._refused_by_us: set[str] = set()
         self._comment = ""
+        self._has_come = False
         self._next_look = 0.0
         self._seen = 0
 
@@ -126,13 +127,14 @@ class _Fetching:
         self._settle_missing()
 
     def _wants_more(self) -> bool:
-        return bool(self._missing) if self._plan is not None else not self._transfer.settled
+        return bool(self._missing) if self._plan is not None else not self._has_come
 
     # What the node holds
 
     def _ask(self) -> Plan | None:
-        """None when the node does not answer searches for instances."""
+        """None when the node does not answer searches for instances. Chosen ones that it does not hold are in it."""
         study = self._transfer.study_instance_uid
+        chosen = set(self._transfer.sop_instance_uids)
         plan, count = Plan(), 0
         try:
             series = self._transfer.series_instance_uids or [
@@ -141,6 +143,8 @@ class _Fetching:
             for each in series:
                 keys = {"StudyInstanceUID": study, "SeriesInstanceUID": each}
                 for uid, sop_class in self._found("IMAGE", keys, MOST_OBJECTS):
+                    if chosen and uid not in chosen:
+                        continue
                     plan.series.setdefault(each, set()).add(uid)
                     plan.sop_classes.add(sop_class)
                     count += 1
@@ -151,6 +155,8 @@ class _Fetching:
                 raise
             log.info("transfer without a plan", transfer=self._transfer.pk, status=refused.status)
             return None
+        for uids in plan.series.values():
+            uids |= chosen
         return plan
 
     def _found(self, level: str, keys: dict[str, str], most: int) -> Iterator[tuple[str, str]]:
@@ -176,18 +182,21 @@ class _Fetching:
 
     def _requests(self) -> Iterator[Selection]:
         """The selections to ask for: all at once while nothing is here, else series or instances that are missing."""
-        if self._plan is None or len(self._missing) == len(self._plan.instances):
-            series = list(self._transfer.series_instance_uids)
+        series, instances = self._transfer.series_instance_uids, self._transfer.sop_instance_uids
+        if self._plan is not None and (instances or len(self._missing) < len(self._plan.instances)):
+            for uid, there in self._plan.series.items():
+                missing = sorted(there & self._missing)
+                if len(missing) == len(there) and not instances:
+                    yield Selection([uid])
+                    continue
+                for start in range(0, len(missing), LIST):
+                    yield Selection([uid], missing[start : start + LIST])
+        elif instances:
+            for start in range(0, len(instances), LIST):
+                yield Selection(series, instances[start : start + LIST])
+        else:
             for start in range(0, len(series) or 1, LIST):
                 yield Selection(series[start : start + LIST])
-            return
-        for uid, instances in self._plan.series.items():
-            missing = sorted(instances & self._missing)
-            if missing and len(missing) == len(instances):
-                yield Selection([uid])
-                continue
-            for start in range(0, len(missing), LIST):
-                yield Selection([uid], missing[start : start + LIST])
 
     def _get(self, *, may_lack: bool) -> bool:
         """C-GET; False when the node does not offer it and need not."""
@@ -259,6 +268,7 @@ class _Fetching:
     def _arrived(self, arrived: Arrived) -> None:
         uid, stored = arrived.sop_instance_uid, arrived.stored
         self._uses(TransferMethod.C_GET)
+        self._has_come = True
         outcome = TransferOutcome.COMPLETED
         if stored is None or stored.outcome is StoreOutcome.REFUSED:
             outcome = TransferOutcome.FAILED
@@ -295,6 +305,7 @@ class _Fetching:
                 site_id=site_id,
                 study_instance_uid=self._transfer.study_instance_uid,
                 series=self._transfer.series_instance_uids,
+                instances=self._transfer.sop_instance_uids,
             )
         new = len(arrived) > (0 if self._plan is not None else self._seen)
         self._seen = len(arrived)

@@ -20,8 +20,9 @@ MOMENTS = 10
 class Progress:
     """The run of one transfer. `beat` is called as often as one likes and does something once a second.
 
-    `beat` raises RadiologyError when the transfer was cancelled, or another worker took it over. What
-    was added before is written down even then.
+    It raises RadiologyError when the transfer was cancelled, or another worker took it over, and Paused
+    when it was paused. What was added before is written down even then. `keep` is a `beat` within an object
+    that is to be finished first: it lets a pause wait.
     """
 
     def __init__(self, transfer: Transfer, job: Job) -> None:
@@ -31,6 +32,7 @@ class Progress:
         self._objects = self._bytes = 0
         self._connection: Connection | None = None
         self._transferred = 0
+        self.is_paused = False
         self._moments: deque[tuple[float, int, int]] = deque(maxlen=MOMENTS)
         self._last = time.monotonic()
         self._mark()
@@ -65,11 +67,19 @@ class Progress:
             self._write(running=True)
 
     def beat(self) -> None:
+        self.keep()
+        self.stop_if_paused()
+
+    def stop_if_paused(self) -> None:
+        if self.is_paused:
+            raise jobs.Paused
+
+    def keep(self) -> None:
         """Once a second: write down what is settled and keep the job."""
         if time.monotonic() - self._last < EVERY_SECONDS:
             return
         self._write(running=True)
-        jobs.extend_lease(job=self._job, progress=self.transfer.settled, total=self.transfer.total)
+        self.is_paused = not jobs.keep(job=self._job, progress=self.transfer.settled, total=self.transfer.total)
         self._last = time.monotonic()
 
     def _write(self, *, running: bool) -> None:

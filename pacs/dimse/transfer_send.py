@@ -90,23 +90,27 @@ class _Sending:
         while self._left:
             associated = False
             try:
-                with associate(self._node, self._contexts, beat=self._progress.beat) as association:
+                with associate(self._node, self._contexts, beat=self._progress.keep) as association:
                     associated = True
                     self._progress.over(association.connection)
                     self._send_over(association)
+                self._progress.stop_if_paused()
             except Unreachable as error:
                 if not associated:
                     raise
                 self._broken(error)
 
     def _send_over(self, association: RequestedAssociation) -> None:
+        """Until nothing is left, or the transfer was paused: what was sent is released in order."""
         while self._left:
             target = self._left[-1]
             outcome = self._send(association, target)
             self._left.pop()
             self._breaks = self._broken_in_a_row = 0
             self._progress.add(outcome)
-            self._progress.beat()
+            self._progress.keep()
+            if self._progress.is_paused:
+                return
 
     def _broken(self, error: Unreachable) -> None:
         """The association ended with the object in hand: tried once more, then given up, in the end the node too."""

@@ -31,6 +31,7 @@ class TransferMethod(models.TextChoices):
 class TransferState(models.TextChoices):
     WAITING = "waiting", _("Waiting")
     RUNNING = "running", _("Running")
+    PAUSED = "paused", _("Paused")
     DONE = "done", _("Done")
     FAILED = "failed", _("Failed")
     CANCELLED = "cancelled", _("Cancelled")
@@ -39,6 +40,7 @@ class TransferState(models.TextChoices):
 STATES = {
     JobState.PENDING.value: TransferState.WAITING,
     JobState.RUNNING.value: TransferState.RUNNING,
+    JobState.PAUSED.value: TransferState.PAUSED,
     JobState.DONE.value: TransferState.DONE,
     JobState.DEAD.value: TransferState.FAILED,
     JobState.CANCELLED.value: TransferState.CANCELLED,
@@ -153,7 +155,7 @@ class Transfer(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        return self.state not in (TransferState.WAITING, TransferState.RUNNING)
+        return self.state not in (TransferState.WAITING, TransferState.RUNNING, TransferState.PAUSED)
 
     @property
     def has_failures(self) -> bool:

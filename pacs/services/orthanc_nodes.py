@@ -17,7 +17,18 @@ from radiology.services import configuration
 STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 STRING_OR_LAST_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
 LARGEST = 5 * 1024 * 1024
-# Of a modality: what says something that nodes have no value for, and its default.
+# What is said of a modality beside its address, and the column of a node that it becomes.
+COLUMNS = {
+    "UseDicomTls": "tls",
+    "AllowStore": "may_store",
+    "AllowFind": "may_query",
+    "AllowFindWorklist": "may_ask_worklist",
+    "AllowMove": "may_retrieve",
+    "AllowGet": "may_retrieve",
+    "AllowStorageCommitment": "may_commit",
+    "AllowNAction": "may_commit",
+}
+# What says something that nodes have no value for, and its default.
 WITHOUT_COUNTERPART = {"AllowEcho": True, "AllowTranscoding": True, "LocalAet": "", "Timeout": 0}
 
 
@@ -73,7 +84,7 @@ def nodes_in(document: Mapping[str, Any], *, site_code: str) -> Found:
     left_out: list[str] = []
     for name, entry in modalities.items() if isinstance(modalities, dict) else ():
         try:
-            node = _node(name, entry)
+            node = node_of(name, entry)
         except (KeyError, IndexError, TypeError, ValueError):
             left_out.append(
                 _("%(name)s: neither [title, host, port] nor an object with AET, Host and Port.") % {"name": name}
@@ -87,7 +98,7 @@ def nodes_in(document: Mapping[str, Any], *, site_code: str) -> Found:
                 % {"name": name, "first": first["description"]}
             )
             continue
-        if lost := _without_counterpart(entry):
+        if lost := without_counterpart(entry):
             left_out.append(
                 _("%(name)s: there is nothing here like %(settings)s.") % {"name": name, "settings": ", ".join(lost)}
             )
@@ -158,13 +169,15 @@ def _differences(change: configuration.Change) -> str:
     )
 
 
-def _without_counterpart(entry: Any) -> list[str]:
+def without_counterpart(entry: Any) -> list[str]:
+    """What an entry says, not by default, that nodes have no value for."""
     if not isinstance(entry, dict):
         return []
     return [name for name, default in WITHOUT_COUNTERPART.items() if entry.get(name, default) != default]
 
 
-def _node(name: str, entry: Any) -> dict[str, Any]:
+def node_of(name: str, entry: Any) -> dict[str, Any]:
+    """The columns of a node. Raises KeyError, IndexError, TypeError or ValueError for what describes none."""
     if isinstance(entry, list):
         title, host, port = entry[0], entry[1], entry[2]
         rights: dict[str, Any] = {}

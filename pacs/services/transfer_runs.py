@@ -147,11 +147,15 @@ def here(*, site_id: int, sop_instance_uids: Collection[str]) -> dict[str, int]:
     return found
 
 
-def here_of_study(*, site_id: int, study_instance_uid: str, series: Collection[str] = ()) -> dict[str, int]:
-    """The instances of a study, or of series of it, that the site's archive holds, with their bytes."""
+def here_of_study(
+    *, site_id: int, study_instance_uid: str, series: Collection[str] = (), instances: Collection[str] = ()
+) -> dict[str, int]:
+    """The instances of a study, or of a selection of it, that the site's archive holds, with their bytes."""
     found = _sizes(site_id).filter(instance_ref__series_ref__study_ref__study_instance_uid=study_instance_uid)
     if series:
         found = found.filter(instance_ref__series_ref__series_instance_uid__in=series)
+    if instances:
+        found = found.filter(instance_ref__sop_instance_uid__in=instances)
     return dict(found)
 
 

@@ -123,11 +123,14 @@ def fetch(
     node: ApplicationEntity,
     study_instance_uid: str,
     series: Sequence[str] = (),
+    instances: Sequence[str] = (),
     method: str = "",
     description: str = "",
     address: str | None = None,
 ) -> Transfer:
-    """Begin to fetch a study, or series of it, from `node`; `method` empty: C-GET, else C-MOVE, as it offers.
+    """Begin to fetch a study, or series of it, or instances of one series, from `node`.
+
+    `method` empty: C-GET, else C-MOVE, as it offers.
 
     Raises NotAllowed, InvalidValue.
     """
@@ -139,7 +142,9 @@ def fetch(
         raise InvalidValue(_("This is no Study Instance UID."), field="study_instance_uid")
     if method not in ("", TransferMethod.C_GET, TransferMethod.C_MOVE):
         raise InvalidValue(_("A study is fetched by C-GET or C-MOVE."), field="method")
-    _check_selection(series, ())
+    _check_selection(series, instances)
+    if instances and len(series) != 1:
+        raise InvalidValue(_("Images are fetched from one series at a time."), field="series")
     study = Study.objects.filter(site=node.site, study_instance_uid=study_instance_uid).first()
     return _begin(
         who=who,
@@ -149,7 +154,7 @@ def fetch(
         method=method,
         study_instance_uid=study_instance_uid,
         series=series,
-        instances=(),
+        instances=instances,
         total=0,
         study=study,
         description=description,
@@ -252,6 +257,25 @@ def cancel(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
         jobs.cancel(job=transfer.job)
         Transfer.objects.filter(pk=transfer.pk).update(updated_at=timezone.now(), rate=0, pace=0)
         record(transfer, "cancelled", who=who, address=address)
+
+
+@transaction.atomic
+def pause(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
+    """Hold it back until it is resumed. One that is over stays as it is. Raises NotAllowed."""
+    _check_control(who, transfer)
+    if transfer.job is not None and jobs.pause(job=transfer.job):
+        Transfer.objects.filter(pk=transfer.pk).update(updated_at=timezone.now(), rate=0, pace=0)
+        record(transfer, "paused", who=who, address=address)
+
+
+@transaction.atomic
+def resume(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
+    """Let a paused one go on: what came across does not go again. Raises NotAllowed, Conflict when it is not paused."""
+    _check_control(who, transfer)
+    if transfer.job is None or not jobs.resume(job=transfer.job):
+        raise Conflict(_("It is not paused."))
+    Transfer.objects.filter(pk=transfer.pk).update(updated_at=timezone.now())
+    record(transfer, "resumed", who=who, address=address)
 
 
 @transaction.atomic

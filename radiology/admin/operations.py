@@ -61,6 +61,7 @@ class JobAdmin(ViewOnly, SinarModelAdmin):
             JobState.RUNNING: "info",
             JobState.DEAD: "danger",
             JobState.PENDING: "warning",
+            JobState.PAUSED: "warning",
         },
     )
     def shown_state(self, job: Job) -> tuple[str, str]:
@@ -89,7 +90,7 @@ class JobAdmin(ViewOnly, SinarModelAdmin):
 
     @admin.action(description=_("Cancel: jobs that have not finished"), permissions=["control"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        possible = list(queryset.filter(state__in=[JobState.PENDING, JobState.RUNNING]))
+        possible = list(queryset.filter(state__in=[JobState.PENDING, JobState.RUNNING, JobState.PAUSED]))
         for job in possible:
             jobs.cancel(job=job)
             self.log_change(request, job, [{"changed": {"fields": ["state"]}}])

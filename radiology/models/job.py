@@ -11,6 +11,7 @@ from radiology.models.text import KeyField
 class JobState(models.TextChoices):
     PENDING = "pending", _("Waiting")
     RUNNING = "running", _("Running")
+    PAUSED = "paused", _("Paused")
     DONE = "done", _("Done")
     DEAD = "dead", _("Failed")
     CANCELLED = "cancelled", _("Cancelled")
@@ -20,7 +21,8 @@ class Job(models.Model):
     """Something that must happen later, written in the transaction that made it necessary.
 
     Claimed with `FOR UPDATE SKIP LOCKED` and a lease: a worker that dies gives the job back when
-    its lease runs out. Jobs with the same `ordering_key` run one after the other, in order.
+    its lease runs out. Jobs with the same `ordering_key` run one after the other, in order. A paused one
+    holds nothing up; as long as it has a lease, its worker is about to stop.
     """
 
     public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
@@ -57,3 +59,8 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was paused, and its worker has not let go of it yet."""
+        return self.state == JobState.PAUSED and self.lease_until is not None and self.lease_until > timezone.now()

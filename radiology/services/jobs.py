@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from radiology.errors import OutOfResources, RadiologyError, Unreachable
@@ -47,6 +47,10 @@ class Postponed(Exception):
         super().__init__(why)
         self.until = until
         self.why = why
+
+
+class Paused(Exception):
+    """The job was paused: its handler lets go of it, to be called again when it is resumed. Nothing is counted."""
 
 
 Handler = Callable[[Job], None]
@@ -139,16 +143,27 @@ def claim(*, now: datetime | None = None) -> Job | None:
 
 
 def extend_lease(*, job: Job, progress: int | None = None, total: int | None = None) -> None:
-    """Keep a long job, and show how far it is. Raises RadiologyError when somebody else took it."""
+    """Keep a long job, and show how far it is: where its handler may stop.
+
+    Raises Paused when it was paused, RadiologyError when it was cancelled or somebody else took it.
+    """
+    if not keep(job=job, progress=progress, total=total):
+        raise Paused
+
+
+def keep(*, job: Job, progress: int | None = None, total: int | None = None) -> bool:
+    """As `extend_lease`, where what is in hand should be finished first: False when the job was paused meanwhile."""
     until = timezone.now() + LEASE
     values: dict[str, Any] = {"lease_until": until}
     if progress is not None:
         values["progress"] = progress
     if total is not None:
         values["progress_total"] = total
-    if not _mine(job).update(**values):
+    goes_on = bool(_mine(job).filter(state=JobState.RUNNING).update(**values))
+    if not goes_on and not _mine(job).update(**values):
         raise RadiologyError("The job was taken over or cancelled.")
     job.lease_until = until
+    return goes_on
 
 
 def run_due(*, limit: int = 100) -> int:
@@ -171,13 +186,9 @@ def run(*, job: Job) -> None:
             raise RadiologyError(f"Nothing handles jobs of the kind {job.kind}.")
         handler(job)
     except Postponed as postponed:
-        _mine(job).update(
-            state=JobState.PENDING,
-            attempts=F("attempts") - 1,
-            next_attempt_at=postponed.until,
-            lease_until=None,
-            error=postponed.why,
-        )
+        _let_go(job, attempts=F("attempts") - 1, next_attempt_at=postponed.until, error=postponed.why)
+    except Paused:
+        _let_go(job, attempts=F("attempts") - 1)
     except Exception as error:
         log.warning("job failed", job=job.pk, kind=job.kind, attempt=job.attempts, error=type(error).__name__)
         _failed(job, error)
@@ -185,10 +196,11 @@ def run(*, job: Job) -> None:
         _mine(job).update(state=JobState.DONE, finished_at=timezone.now(), lease_until=None, error="")
 
 
-def retry(*, job: Job) -> None:
-    """Put a failed or cancelled job back, by a person's wish."""
-    Job.objects.filter(pk=job.pk, state__in=[JobState.DEAD, JobState.CANCELLED]).update(
-        state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error=""
+def retry(*, job: Job) -> bool:
+    """Put a failed or cancelled job back, by a person's wish; False for another."""
+    again = Job.objects.filter(pk=job.pk, state__in=[JobState.DEAD, JobState.CANCELLED])
+    return bool(
+        again.update(state=JobState.PENDING, attempts=0, next_attempt_at=timezone.now(), finished_at=None, error="")
     )
 
 
@@ -200,16 +212,40 @@ def run_again(*, jobs: Any) -> int:
     )
 
 
-def cancel(*, job: Job) -> None:
-    """Take back a job that has not finished; a running one stops at its next sign of life."""
-    Job.objects.filter(pk=job.pk, state__in=[JobState.PENDING, JobState.RUNNING]).update(
-        state=JobState.CANCELLED, finished_at=timezone.now(), lease_until=None
+def cancel(*, job: Job) -> bool:
+    """Take back a job that has not finished, False for another; a running one stops at its next sign of life."""
+    unfinished = Job.objects.filter(pk=job.pk, state__in=[JobState.PENDING, JobState.RUNNING, JobState.PAUSED])
+    return bool(unfinished.update(state=JobState.CANCELLED, finished_at=timezone.now(), lease_until=None))
+
+
+def pause(*, job: Job) -> bool:
+    """Hold a job back until it is resumed, whether it waits or runs; False for one that is over.
+
+    A running one goes on to where its handler may stop. Only for kinds whose handlers go on where they were.
+    """
+    Job.objects.filter(pk=job.pk, state__in=[JobState.PENDING, JobState.RUNNING]).update(state=JobState.PAUSED)
+    return Job.objects.filter(pk=job.pk, state=JobState.PAUSED).exists()
+
+
+def resume(*, job: Job) -> bool:
+    """Let a paused job go on; False when it is not paused. One whose worker has not stopped yet simply goes on."""
+    return bool(
+        Job.objects.filter(pk=job.pk, state=JobState.PAUSED).update(
+            state=Case(When(lease_until=None, then=Value(JobState.PENDING)), default=Value(JobState.RUNNING)),
+            next_attempt_at=timezone.now(),
+        )
     )
 
 
 def _mine(job: Job) -> Any:
-    """The row, as long as this claim is the one that holds it: each claim has a lease of its own."""
-    return Job.objects.filter(pk=job.pk, state=JobState.RUNNING, lease_until=job.lease_until)
+    """The row, as long as this claim is the one that holds it, paused or not: each claim has a lease of its own."""
+    return Job.objects.filter(pk=job.pk, lease_until=job.lease_until)
+
+
+def _let_go(job: Job, **values: Any) -> None:
+    """Leave a job to whoever claims it next; a paused one to nobody."""
+    waits = Case(When(state=JobState.PAUSED, then=Value(JobState.PAUSED)), default=Value(JobState.PENDING))
+    _mine(job).update(state=waits, lease_until=None, **values)
 
 
 def _failed(job: Job, error: Exception) -> None:
@@ -219,4 +255,4 @@ def _failed(job: Job, error: Exception) -> None:
         _mine(job).update(state=JobState.DEAD, finished_at=timezone.now(), lease_until=None, error=text)
         return
     delay = min(FIRST_DELAY * 2 ** min(job.attempts - 1, 16), LONGEST_DELAY)
-    _mine(job).update(state=JobState.PENDING, next_attempt_at=timezone.now() + delay, lease_until=None, error=text)
+    _let_go(job, next_attempt_at=timezone.now() + delay, error=text)

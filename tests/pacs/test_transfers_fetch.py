@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 from pynetdicom import build_context, evt
 
 import pacs.tasks  # noqa: F401  (registers the handlers of jobs)
+from pacs.dimse import data_sets, transfer_progress
 from pacs.models import Instance, Location, Transfer, TransferMethod, TransferOutcome, TransferState
 from pacs.services import transfers
 from pacs.storage import open_object
-from radiology.errors import NotAllowed
+from radiology.errors import InvalidValue, NotAllowed
 from radiology.models import AuditEvent, Job, User
 from radiology.services import jobs
 from tests.daemons import Daemon, wait_until, worker_daemon
@@ -121,6 +123,23 @@ def test_a_series_is_fetched_alone(who, tmp_path, tool):
         transfer = run(transfers.fetch(who=who, node=node, study_instance_uid=study, series=[series]))
     assert (transfer.total, transfer.completed) == (1, 1)
     assert set(stored()) == {objects[-1].sop_instance_uid}
+
+
+def test_images_of_a_series_are_fetched_alone(who, tmp_path, tool, dimse_server):
+    study, objects = study_of(3)
+    series = data_sets.decode(objects[0].data, objects[0].transfer_syntax_uid).SeriesInstanceUID
+    one, gone = objects[1].sop_instance_uid, generate_uid()
+    with dcmqrscp(tmp_path, tool, objects, peers=[("MINIPACS", dimse_server.port)]) as port:
+        node = make_node(TITLE, port=port)
+        with pytest.raises(InvalidValue):
+            transfers.fetch(who=who, node=node, study_instance_uid=study, instances=[one])
+        about = {"who": who, "node": node, "study_instance_uid": study, "series": [series]}
+        transfer = run(transfers.fetch(**about, instances=[one], method="C-MOVE"))
+        assert (transfer.state, transfer.total, transfer.completed) == (TransferState.DONE, 1, 1)
+        assert set(stored()) == {one}
+        transfer = run(transfers.fetch(**about, instances=[objects[2].sop_instance_uid, gone]))
+        assert (transfer.total, transfer.completed, transfer.failed) == (2, 1, 1)
+    assert set(stored()) == {one, objects[2].sop_instance_uid}
 
 
 def test_a_study_that_is_not_there_fails_in_words(who, tmp_path, tool):
@@ -298,6 +317,41 @@ def test_a_fetch_is_cancelled(who, job_worker: Daemon):
         wait_until(lambda: stopped, seconds=60)
     assert again(transfer).state == TransferState.CANCELLED
     assert Instance.objects.count() < 500
+
+
+@pytest.mark.parametrize("can_be_searched", [True, False])
+def test_a_fetch_that_is_paused_goes_on_where_it_was(who, monkeypatch, can_be_searched):
+    monkeypatch.setattr(transfer_progress, "EVERY_SECONDS", 0)
+    study, series = generate_uid(), generate_uid()
+    made = [ct(StudyInstanceUID=study, SeriesInstanceUID=series) for _ in range(4)]
+    objects = {each.SOPInstanceUID: each for each in made}
+    sent: list[str] = []
+
+    def giving(event: Any) -> Iterator[Any]:
+        wanted = event.identifier.get("SOPInstanceUID") or list(objects)
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        yield len(wanted)
+        for number, uid in enumerate(wanted):
+            if number == 2 and len(sent) == 2:
+                transfers.pause(who=who, transfer=again(transfer))
+                connection.close()
+                wait_until(lambda: event.is_cancelled)
+                yield 0xFE00, None
+                return
+            sent.append(str(uid))
+            yield 0xFF00, objects[uid]
+
+    handlers = [(evt.EVT_C_GET, giving), (evt.EVT_C_FIND, holding(study, series, list(objects)))]
+    contexts = [STUDY_GET, build_context(CTImageStorage), *([STUDY_FIND] if can_be_searched else [])]
+    with application(contexts, handlers if can_be_searched else handlers[:1]) as port:
+        transfer = transfers.fetch(who=who, node=make_node(TITLE, port=port), study_instance_uid=study)
+        assert run(transfer).state == TransferState.PAUSED
+        assert set(stored()) == set(sent) and len(sent) == 2
+        transfers.resume(who=who, transfer=transfer)
+        transfer = run(transfer)
+    assert (transfer.state, transfer.completed, transfer.failed) == (TransferState.DONE, 4, 0)
+    assert set(stored()) == set(objects)
+    assert len(sent) == (4 if can_be_searched else 6)  # what cannot be asked for by itself comes with the others
 
 
 # Asking

@@ -66,6 +66,7 @@ def test_states_are_told_in_words_and_filtered(client, user):
         "done": begun(user, job_state=JobState.DONE, completed=1, failed=1, finished_at=timezone.now()),
         "failed": begun(user, job_state=JobState.DEAD),
         "cancelled": begun(user, job_state=JobState.CANCELLED),
+        "paused": begun(user, job_state=JobState.PAUSED),
     }
     nothing_came = begun(user, job_state=JobState.DONE, failed=2, finished_at=timezone.now())
     for state, transfer in shown.items():
@@ -158,7 +159,7 @@ def test_another_sites_transfers_are_not_there(client, user):
     stranger.force_login(make_user("stranger", site=make_site()), backend="django.contrib.auth.backends.ModelBackend")
     assert not stranger.get("/transfers").context["page"].rows
     assert stranger.get(f"/transfers/{transfer.public_id}").status_code == 404
-    for action in ("cancel", "retry"):
+    for action in ("cancel", "pause", "resume", "retry"):
         assert stranger.post(f"/transfers/{transfer.public_id}/{action}").status_code == 404
     assert Transfer.objects.get().state == TransferState.WAITING
     assert Client().get("/transfers").status_code == 302
@@ -172,6 +173,19 @@ def test_cancel_and_retry_by_their_buttons(client, user):
     assert answer["Location"] == "/transfers"
     assert Transfer.objects.get().state == TransferState.WAITING
     assert client.post(f"/transfers/{transfer.public_id}/retry").status_code == 409
+
+
+def test_one_is_paused_and_resumed_by_its_buttons(client, user):
+    transfer = begun(user)
+    page = f"/transfers/{transfer.public_id}"
+    assert f"{page}/pause" in client.get(page).content.decode() and client.post(f"{page}/resume").status_code == 409
+    client.post(f"{page}/pause")
+    assert Transfer.objects.get().state == TransferState.PAUSED
+    shown = client.get("/transfers?state=paused").content.decode()
+    assert f"{page}/resume" in shown and f"{page}/cancel" in shown and f"{page}/pause" not in shown
+    client.post(f"{page}/resume")
+    assert Transfer.objects.get().state == TransferState.WAITING
+    assert set(AuditEvent.objects.values_list("event", flat=True)) >= {"transfer.paused", "transfer.resumed"}
 
 
 def test_studies_are_sent_from_the_dialog(client, user):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from pydicom import FileDataset, dcmread
 from pydicom.uid import (
     CTImageStorage,
@@ -20,7 +21,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
-from pacs.dimse import transfer_send
+from pacs.dimse import transfer_progress, transfer_send
 from pacs.dimse.storage_contexts import STORAGE_CLASSES
 from pacs.models import ApplicationEntity, Location, Study, Transfer, TransferOutcome, TransferState
 from pacs.services import transfers
@@ -343,6 +344,34 @@ def test_cancelling_takes_effect_at_once(sender, job_worker: Daemon):
         transfers.retry(who=sender, transfer=again(transfer))
         wait_until(lambda: again(transfer).is_finished, seconds=40)
     assert again(transfer).completed == 200
+
+
+def test_one_that_is_paused_goes_on_where_it_was_and_sends_nothing_twice(sender, monkeypatch):
+    monkeypatch.setattr(transfer_progress, "EVERY_SECONDS", 0)
+    study = study_of(4)
+    with receiver() as (found, port):
+        transfer = transfers.send(who=sender, node=make_node("WS1", port=port), study=study)
+        transfers.pause(who=sender, transfer=transfer)
+        assert run(transfer).state == TransferState.PAUSED and not found.came
+        transfers.resume(who=sender, transfer=transfer)
+
+        def pausing(event: Any) -> int:
+            if sum(found.came.values()) == 1:  # while the second is on its way
+                transfers.pause(who=sender, transfer=again(transfer))
+                connection.close()
+            return 0
+
+        found.answer = pausing
+        transfer = run(transfer)
+        assert (transfer.state, transfer.completed, sum(found.came.values())) == (TransferState.PAUSED, 2, 2)
+        assert transfer.job is not None and transfer.job.attempts == 0
+        with pytest.raises(Conflict):
+            transfers.retry(who=sender, transfer=transfer)
+        transfers.resume(who=sender, transfer=transfer)
+        transfer = run(transfer)
+    assert (transfer.state, transfer.completed, transfer.total) == (TransferState.DONE, 4, 4)
+    assert found.came == dict.fromkeys(study_uids(study), 1)
+    assert AuditEvent.objects.filter(event="transfer.finished").count() == 1
 
 
 def settled_down(found: Receiver) -> bool:

@@ -25,6 +25,7 @@ from tests.pacs.visibility import (
     MARK,
     PLAIN,
     SECRET,
+    TRANSFER_CONTROLS,
     Things,
     addresses,
     ask,
@@ -104,7 +105,7 @@ STILL_THERE = frozenset(
         "api-patient-history",
         "api-patient-duplicates",
         "transfer",
-        "transfer-cancel",
+        *TRANSFER_CONTROLS,
         "api-room",
         "api-device",
         "api-step",
@@ -114,7 +115,7 @@ STILL_THERE = frozenset(
     }
 )
 KEYS_OF_IMAGES = {"series", "instance", "orthanc_series", "orthanc_instance", "pk"}
-ORTHANC_TRANSFERS = ("orthanc-jobcancel", "orthanc-jobresubmit")
+ORTHANC_TRANSFERS = tuple(f"orthanc-job{name}" for name in ("cancel", "pause", "resume", "resubmit"))
 # Nodes, searches at them, and what is on its way there.
 ABOUT_NODES = ("orthanc-peer", "orthanc-modality", "orthanc-quer", "orthanc-job")
 RECORDS = frozenset({"transfer", "transfers", "api-performed-step", "api-performed-steps"})
@@ -182,7 +183,7 @@ def test_reading_is_all_that_a_reader_may(site: Site, chief: User) -> None:
         caller(make_user("doctor", role="doctor")),
     ):
         for each in walked():
-            if each.name in {"send", "transfer-cancel", "transfer-retry", "remote-fetch", *ORTHANC_TRANSFERS}:
+            if each.name in {"send", "remote-fetch", *TRANSFER_CONTROLS, *ORTHANC_TRANSFERS}:
                 continue  # a doctor may send what may be seen
             if each.name.startswith(("order", "api-order")) and "HTTP_AUTHORIZATION" not in client.defaults:
                 continue  # a doctor orders, and calls off what was ordered

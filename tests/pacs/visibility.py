@@ -102,6 +102,8 @@ HIDDEN = {"PatientName": f"{MARK}^PUTRI", "PatientID": "MRN-777", "StudyDescript
 # Hold nothing of patients: the sign-in and its factors, static files, whether the server is well.
 NOT_WALKED = re.compile(r"accounts/|admin/(login|logout|jsi18n|password_change|autocomplete)|healthz|readyz|static/")
 
+TRANSFER_CONTROLS = tuple(f"transfer-{name}" for name in ("cancel", "pause", "resume", "retry"))
+
 
 @dataclass
 class Things:
@@ -184,9 +186,7 @@ class Things:
             ("inbox-assign", "public_id"): self.study.patient_ref.public_id,
             ("inbox-register", "public_id"): self.study.patient_ref.public_id,
             ("inbox-undo-patient", "public_id"): self.rows["correction"],
-            **{
-                (name, "public_id"): self.rows["transfer"] for name in ("transfer", "transfer-cancel", "transfer-retry")
-            },
+            **{(name, "public_id"): self.rows["transfer"] for name in ("transfer", *TRANSFER_CONTROLS)},
             **{
                 (f"import-{name}", "public_id"): self.rows["import"]
                 for name in ("upload-file", "upload-end", "run", "report", "cancel", "resume")

@@ -122,6 +122,85 @@ class TestRunning:
 
 
 @pytest.mark.django_db
+class TestPausing:
+    def test_one_that_waits_does_not_start_until_it_is_resumed_and_holds_nothing_up(self, runs: Runs) -> None:
+        first, second = (enqueue(kind="note", arguments={"n": n}, ordering_key="one") for n in (1, 2))
+        assert jobs.pause(job=first) and jobs.pause(job=first)
+        assert run_due() == 1 and runs == [("note", 2)]
+        assert not jobs.pause(job=second) and not jobs.resume(job=second)
+        assert jobs.resume(job=first) and not jobs.resume(job=first)
+        assert run_due() == 1 and runs == [("note", 2), ("note", 1)]
+
+    def test_one_that_runs_stops_where_its_handler_may_and_loses_no_attempt(self, runs: Runs) -> None:
+        reached: list[str] = []
+
+        def stops(job: Job) -> None:
+            reached.append("begun")
+            if len(reached) == 1:
+                jobs.pause(job=job)
+                assert jobs.keep(job=job) is False
+                assert Job.objects.get().is_stopping and claim() is None
+            extend_lease(job=job)
+            reached.append("over")
+
+        jobs.handles("note")(stops)
+        job = enqueue(kind="note", max_attempts=1)
+        assert run_due() == 1
+        job.refresh_from_db()
+        assert (job.state, job.attempts, job.lease_until) == (JobState.PAUSED, 0, None) and not job.is_stopping
+        assert run_due() == 0
+        jobs.resume(job=job)
+        assert run_due() == 1 and reached == ["begun", "begun", "over"]
+        assert Job.objects.get().state == JobState.DONE
+
+    @pytest.mark.parametrize(("error", "state"), [("unreachable", JobState.PAUSED), ("conflict", JobState.DEAD)])
+    def test_what_goes_wrong_meanwhile_waits_or_ends_it(self, runs: Runs, error: str, state: str) -> None:
+        job = enqueue(kind="fail", arguments={"error": error})
+        claimed = claim()
+        assert claimed is not None and jobs.pause(job=job)
+        run(job=claimed)
+        assert Job.objects.get().state == state and claim(now=later(4000)) is None
+
+    def test_one_that_ends_before_it_noticed_is_done(self, runs: Runs) -> None:
+        enqueue(kind="note")
+        job = claim()
+        assert job is not None and jobs.pause(job=job)
+        run(job=job)
+        assert Job.objects.get().state == JobState.DONE
+
+    def test_resumed_before_it_stopped_it_goes_on_or_is_begun_again_but_never_twice_at_once(self, runs: Runs) -> None:
+        enqueue(kind="note")
+        job = claim()
+        assert job is not None and jobs.pause(job=job) and jobs.resume(job=job)
+        assert claim() is None
+        extend_lease(job=job)  # it never noticed
+        jobs.pause(job=job)
+        with pytest.raises(jobs.Paused):
+            extend_lease(job=job)
+        jobs.resume(job=job)
+        assert claim() is None
+        jobs._let_go(job)
+        assert claim() is not None
+
+    def test_one_whose_worker_died_is_taken_over_once_it_is_resumed(self, runs: Runs) -> None:
+        enqueue(kind="note")
+        job = claim()
+        assert job is not None and jobs.pause(job=job)
+        assert claim(now=later(200)) is None
+        jobs.resume(job=job)
+        assert claim(now=later(200)) is not None
+
+    def test_a_paused_one_is_cancelled(self, runs: Runs) -> None:
+        enqueue(kind="note")
+        job = claim()
+        assert job is not None and jobs.pause(job=job)
+        cancel(job=job)
+        with pytest.raises(RadiologyError):
+            extend_lease(job=job)
+        assert Job.objects.get().state == JobState.CANCELLED and not jobs.resume(job=job) and not jobs.pause(job=job)
+
+
+@pytest.mark.django_db
 class TestFailing:
     @pytest.mark.parametrize("error", ["unreachable", "full", "bug"])
     def test_what_may_pass_is_tried_again_later_and_later(self, runs: Runs, error: str) -> None:
