@@ -20,6 +20,8 @@ from pacs.services.attributes import UNIQUE, Level
 from pacs.services.confidentiality import Profile, basic_profile, basic_profile_2008
 from pacs.services.elements import LONG_VR, PIXELS
 from pacs.services.metadata import NUMBERS
+from pacs.services.part10 import TRANSFER_SYNTAXES
+from pacs.services.transcode import TARGETS
 from radiology.errors import InvalidValue, NotDone
 
 # Editions that Orthanc names; the later ones are all served by the newest table, which holds all of theirs.
@@ -50,6 +52,7 @@ class Modification:
     replaced_paths: list[tuple[Path, Element]] = field(default_factory=list)
     creator: str = ""
     method: str = ""
+    transfer_syntax_uid: str = ""
     _forced: dict[tuple[Level, str], str] = field(default_factory=dict)
 
     @classmethod
@@ -58,8 +61,7 @@ class Modification:
     ) -> "Modification":
         """`patient_name` is whom anonymized objects are of, unless the request says."""
         found = cls(level, secret, creator=member(given, "PrivateCreator", str, ""))
-        if given.get("Transcode"):
-            raise NotDone("Copies are in Explicit VR Little Endian, compressed pixels as they are: none is transcoded.")
+        found.transfer_syntax_uid = transfer_syntax_of(given.get("Transcode"))
         if anonymizes:
             version = member(given, "DicomVersion", str, NEWEST)
             if version not in PROFILES:
@@ -137,9 +139,7 @@ class Modification:
         original = original.strip()
         if (level, original) in self._forced:
             return self._forced[level, original]
-        digest = hashlib.sha256(f"{self.secret}|{level.value}|{original}".encode()).digest()
-        made = uuid.UUID(bytes=digest[:16], version=4)
-        return str(made) if level is Level.PATIENT else f"2.25.{made.int}"
+        return made_identifier(self.secret, level, original)
 
     # Changing
 
@@ -232,6 +232,24 @@ class Modification:
     def _rename(self, element: Element, level: Level) -> None:
         if element.get("vr") == "UI" and element.get("Value"):
             element["Value"] = [self.mapped(level, uid) if uid else uid for uid in element["Value"]]
+
+
+def made_identifier(secret: str, level: Level, original: str) -> str:
+    """What stands for an identifier in the copies of one request: of a patient a UUID, else a UID."""
+    digest = hashlib.sha256(f"{secret}|{level.value}|{original.strip()}".encode()).digest()
+    made = uuid.UUID(bytes=digest[:16], version=4)
+    return str(made) if level is Level.PATIENT else f"2.25.{made.int}"
+
+
+def transfer_syntax_of(wanted: Any) -> str:
+    """`Transcode` of a request, empty for none. Raises OutOfRange, NotDone."""
+    if not wanted:
+        return ""
+    if not isinstance(wanted, str) or wanted not in TRANSFER_SYNTAXES:
+        raise OutOfRange(f"Unknown transfer syntax: {str(wanted)[:64]}", field="Transcode")
+    if wanted not in TARGETS:
+        raise NotDone(f"Nothing is compressed here: Transcode is one of {', '.join(sorted(TARGETS))}.")
+    return wanted
 
 
 def level_of_replacements(given: Mapping[str, Any]) -> Level:
