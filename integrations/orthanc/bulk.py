@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -11,7 +10,7 @@ from integrations.orthanc.access import OrthancView, OutOfRange, field, json_obj
 from integrations.orthanc.collections import PAGE, streamed
 from integrations.orthanc.contents import metadata_of_rows
 from integrations.orthanc.copying import names_of
-from integrations.orthanc.deleting import REASON, delete_named
+from integrations.orthanc.deleting import delete_selected
 from integrations.orthanc.finding import BY_TYPE
 from integrations.orthanc.lookup import above, below, find_any, rows_of
 from integrations.orthanc.resources import described
@@ -87,15 +86,7 @@ class BulkDelete(OrthancView):
 
     def post(self, request: Any) -> HttpResponse:
         names = names_of(json_object(request))
-        with transaction.atomic():
-            for each in selected(self.here, known(self.here, names)):
-                delete_named(
-                    who=request.user,
-                    study=each.study,
-                    series=each.series,
-                    instances=each.instances,
-                    reason=REASON,
-                    address=audit.address_of(request),
-                )
+        named = selected(self.here, known(self.here, names))
+        delete_selected(who=request.user, selections=named, address=audit.address_of(request))
         self.record("delete", AuditAction.DELETE, detail={"resources": len(names)})
         return text("")

@@ -5,13 +5,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from integrations.orthanc.access import OfOneSite, OrthancView, answer, flag, number
-from integrations.orthanc.deleting import REASON, delete_named
+from integrations.orthanc.deleting import delete_selected
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import (
     COLLECTIONS,
@@ -151,16 +150,8 @@ class One(ResourceView):
 
     def delete(self, request: Any, **_: str) -> HttpResponse:
         """Answers the nearest resource above it that is still there."""
-        with transaction.atomic():
-            for each in selected(self.here, [(self.level, self.row)]):
-                delete_named(
-                    who=request.user,
-                    study=each.study,
-                    series=each.series,
-                    instances=each.instances,
-                    reason=REASON,
-                    address=audit.address_of(request),
-                )
+        named = selected(self.here, [(self.level, self.row)])
+        delete_selected(who=request.user, selections=named, address=audit.address_of(request))
         return answer({"RemainingAncestor": self._remaining()})
 
     def _remaining(self) -> dict[str, str] | None:

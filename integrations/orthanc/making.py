@@ -9,16 +9,15 @@ import time
 from collections.abc import Iterator
 
 import structlog
-from django.db import transaction
 from django.db.models import QuerySet
 
 from integrations.models import OrthancJob, OrthancOrigin
-from integrations.orthanc.deleting import delete_named
+from integrations.orthanc.deleting import delete_selected
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.joining import JOINING, Joining, joining_of
 from integrations.orthanc.lookup import LEVELS, above
 from integrations.orthanc.modification import Modification
-from integrations.orthanc.selection import objects_of
+from integrations.orthanc.selection import Selection, objects_of
 from pacs.models import Instance, Location, Study
 from pacs.services.attributes import Level
 from pacs.services.copies import attributes_to_change, copy_with
@@ -190,11 +189,11 @@ class _Making:
             raise NotAllowed("Whoever asked for this is no more: nobody may delete the source.")
         if sum(objects_of(self._row.site_id, named).count() for named in self._row.selections) != self._done:
             raise Conflict("Other objects came meanwhile: the source stays beside its copies.")
+        wanted = [study for study, *_ in self._row.selections]
         here = Study.objects.visible_to(who).filter(site=self._row.site_id)
-        with transaction.atomic():
-            for uid, series, instances in self._row.selections:
-                for study in here.filter(study_instance_uid=uid):
-                    delete_named(who=who, study=study, series=series, instances=instances, reason=REASON)
+        studies = {study.study_instance_uid: study for study in here.filter(study_instance_uid__in=wanted)}
+        selections = [Selection(studies[uid], *named) for uid, *named in self._row.selections if uid in studies]
+        delete_selected(who=who, selections=selections, reason=REASON)
 
 
 def _batches(locations: QuerySet[Location]) -> Iterator[list[Location]]:
