@@ -16,7 +16,7 @@ from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import find_any, location_of
 from integrations.orthanc.making import KIND
-from integrations.orthanc.modification import OF_LEVEL, Modification, level_of_replacements
+from integrations.orthanc.modification import OF_LEVEL, Modification, level_of_replacements, members_of
 from integrations.orthanc.retrieval import MOST_RESOURCES
 from integrations.orthanc.selection import objects_of, selected
 from integrations.orthanc.starting import answered, begin
@@ -158,7 +158,7 @@ def _begin(
         work=KIND,
         level=level.value if level else "",
         changed_level=changed.value,
-        request=given,
+        request=members_of(given),
         resources=[name for each, source in rows for name in identifiers_of(each, [source])],
         selections=selections,
         keeps_source=keeps_source,

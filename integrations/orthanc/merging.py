@@ -61,7 +61,6 @@ class JoiningView(Correcting):
             given,
             kind=kind,
             work=KIND,
-            request=given,
             selections=selections,
             keeps_source=keeps_source,
             total=total,
@@ -139,7 +138,14 @@ class Split(JoiningView):
         )
         if moves:
             return self._moved([row for _, row in rows])
-        return self.joined(given, rows, kind=OrthancJob.Kind.SPLIT, keeps_source=keeps_source, study_instance_uid=uid)
+        return self.joined(
+            given,
+            rows,
+            kind=OrthancJob.Kind.SPLIT,
+            keeps_source=keeps_source,
+            study_instance_uid=uid,
+            request={name: given[name] for name in ("Replace", "Remove") if name in given},
+        )
 
     def _moved(self, series: list[Any]) -> HttpResponse:
         done = corrections.move_series(series=series, version=self.row.version, into=None, **self.common)

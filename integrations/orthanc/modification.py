@@ -29,6 +29,12 @@ PROFILES = {"2008": basic_profile_2008, "2017c": basic_profile, "2021b": basic_p
 NEWEST = "2021b"
 PATIENT_ID, PATIENT_NAME = "00100020", "00100010"
 IDENTITY_REMOVED, METHOD = "00120062", "00120063"
+PRIVATE_CREATOR = "00090010"
+# What a row must hold of a request so that it can be read again.
+MEMBERS = {
+    "Replace", "Remove", "Keep", "Force", "PrivateCreator", "KeepPrivateTags", "RemovePrivateTags", "DicomVersion",
+    "Transcode",
+}  # fmt: skip
 OF_LEVEL = {level: tag_of(UNIQUE[level]) for level in Level}
 LEVEL_OF = {tag: level for level, tag in OF_LEVEL.items()}
 KEYS = {PATIENT_ID, *OF_LEVEL.values()}
@@ -61,6 +67,7 @@ class Modification:
     ) -> "Modification":
         """`patient_name` is whom anonymized objects are of, unless the request says."""
         found = cls(level, secret, creator=member(given, "PrivateCreator", str, ""))
+        element_of(PRIVATE_CREATOR, found.creator)
         found.transfer_syntax_uid = transfer_syntax_of(given.get("Transcode"))
         if anonymizes:
             version = member(given, "DicomVersion", str, NEWEST)
@@ -232,6 +239,11 @@ class Modification:
     def _rename(self, element: Element, level: Level) -> None:
         if element.get("vr") == "UI" and element.get("Value"):
             element["Value"] = [self.mapped(level, uid) if uid else uid for uid in element["Value"]]
+
+
+def members_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a request that was read, what is to be read again; not what nobody looked at and PostgreSQL may refuse."""
+    return {name: given[name] for name in MEMBERS if name in given}
 
 
 def made_identifier(secret: str, level: Level, original: str) -> str:

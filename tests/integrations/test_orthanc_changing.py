@@ -14,7 +14,7 @@ from pacs.models import Correction, Instance, Removal, Series, Study
 from pacs.services import removal
 from radiology.models import AuditEvent, ResentDeleted, Site
 from radiology.services import jobs
-from tests.factories import make_user
+from tests.factories import make_patient, make_user
 from tests.integrations.orthanc_client import OrthancProgram, refused, sha1
 from tests.integrations.test_orthanc_copies import done
 from tests.pacs.dicomweb import body, store
@@ -287,3 +287,41 @@ def test_copies_are_transcoded(khanza: OrthancProgram, site: Site) -> None:
     for wrong, status in (("1.2.840.10008.1.2.4.70", 501), ("nonsense", 400), (7, 400)):
         refused(khanza.post(f"studies/{name}/modify", {"Transcode": wrong}), status)
         refused(khanza.post(f"instances/{plain}/modify", {"Transcode": wrong}), status)
+
+
+def test_single_objects_are_modified_in_the_place_of_their_sources(khanza: OrthancProgram, stored: None) -> None:
+    given = {"Resources": [name_of(1, 1)], "Replace": {"ImageComments": "seen"}, "KeepSource": False}
+    content = done(khanza, "tools/bulk-modify", given)["Content"]
+    (made,) = [each["ID"] for each in content["Resources"] if each["Type"] == "Instance"]
+    assert sorted(khanza.json(f"series/{ONE}")["Instances"]) == sorted([made, name_of(1, 2)])
+    assert file_of(khanza, made).ImageComments == "seen" and Removal.objects.get().instances.count() == 1
+
+
+def test_merging_into_a_study_that_was_given_to_another_patient(
+    khanza: OrthancProgram, stored: None, other: str
+) -> None:
+    make_patient("001234", "WATI")
+    given = {"Replace": {"PatientID": "001234", "StudyDescription": "right"}, "KeepSource": False}
+    name = khanza.told(f"studies/{other}/modify", given)["ID"]
+    job = done(khanza, f"studies/{name}/merge", {"Resources": [NAME], "KeepSource": True})
+    assert job["State"] == "Success" and job["Content"]["TargetStudy"] == name
+    files = [file_of(khanza, each["ID"]) for each in khanza.json(f"studies/{name}/instances")]
+    assert {(str(file.PatientName), file.PatientID, file.StudyDescription) for file in files} == {
+        ("WATI", "001234", "right")
+    }
+    assert len(files) == 4
+
+
+@pytest.mark.parametrize("what", ["merge", "split", "modify", "anonymize"])
+def test_what_no_row_can_hold_is_refused_or_passed_over(
+    khanza: OrthancProgram, stored: None, other: str, what: str
+) -> None:
+    given = {"Resources": [other], "Series": [ONE], "KeepSource": True, "Synchronous": False, "Unknown": "\x00\ud800"}
+    assert khanza.post(f"studies/{NAME}/{what}", given).status_code == 200
+    if what in {"modify", "anonymize"}:
+        refused(khanza.post(f"studies/{NAME}/{what}", {**given, "PrivateCreator": "\x00"}), 400)
+    for wrong in (
+        '{"Replace": {"StudyID": NaN}}',
+        '{"Series": ["a\\u0000b"], "Resources": ["\\ud800"], "Keep": ["x"]}',
+    ):
+        assert 400 <= khanza.post(f"studies/{NAME}/{what}", wrong).status_code < 500
