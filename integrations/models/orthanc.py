@@ -188,8 +188,10 @@ class OrthancJob(models.Model):
     class Kind(models.TextChoices):
         ANONYMIZE = "anonymize", _("Anonymize")
         MODIFY = "modify", _("Modify")
+        MERGE = "merge", _("Merge into a study")
         MOVE = "move", _("Have sent on")
         PEER = "peer", _("Send to a peer")
+        SPLIT = "split", _("Split off a study")
 
     public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), db_index=False)
@@ -198,6 +200,9 @@ class OrthancJob(models.Model):
     changed_level = KeyField(_("level of the changes"), max_length=8)
     node = models.ForeignKey(ApplicationEntity, models.SET_NULL, verbose_name=_("node"), null=True, related_name="+")
     target = KeyField(_("target AE title"), max_length=16)
+    study_instance_uid = KeyField(
+        _("Study Instance UID"), max_length=64, help_text=_("Of the study that copies are merged or split into.")
+    )
     peer = models.ForeignKey("OrthancPeer", models.SET_NULL, verbose_name=_("peer"), null=True, related_name="+")
     request = models.JSONField(_("request"), default=dict)
     resources = models.JSONField(_("resources"), default=list)

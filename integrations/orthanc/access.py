@@ -179,9 +179,14 @@ def json_value(request: Any, body: bytes | None = None) -> Any:
     if not body.strip():
         return None
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidValue("The body must contain JSON.") from error
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and infinities are no JSON (RFC 8259 6)."""
+    raise ValueError(name)
 
 
 def json_object(request: Any, body: bytes | None = None) -> dict[str, Any]:

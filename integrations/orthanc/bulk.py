@@ -3,22 +3,21 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from integrations.orthanc.access import OrthancView, OutOfRange, answer, field, json_object
-from integrations.orthanc.collections import PAGE, REASON, streamed
+from integrations.orthanc.access import OrthancView, OutOfRange, field, json_object, text
+from integrations.orthanc.collections import PAGE, streamed
 from integrations.orthanc.contents import metadata_of_rows
 from integrations.orthanc.copying import names_of
+from integrations.orthanc.deleting import delete_selected
 from integrations.orthanc.finding import BY_TYPE
 from integrations.orthanc.lookup import above, below, find_any, rows_of
 from integrations.orthanc.resources import described
-from integrations.orthanc.selection import objects_of, selected
+from integrations.orthanc.selection import selected
 from integrations.orthanc.tags import Form
-from pacs.services import removal
 from pacs.services.attributes import Level
-from radiology.errors import NotDone, NotFound
+from radiology.errors import NotFound
 from radiology.models import AuditAction
 from radiology.services import audit
 
@@ -81,20 +80,13 @@ class BulkContent(OrthancView):
 
 
 class BulkDelete(OrthancView):
-    """Deletes studies, for some days only hidden; series and objects where they are all that their study holds."""
+    """Deletes resources of any level, for some days only hidden."""
 
     needs = {"POST": "studies.delete"}
 
     def post(self, request: Any) -> HttpResponse:
         names = names_of(json_object(request))
-        site = self.here.site_id
-        with transaction.atomic():
-            for each in selected(self.here, known(self.here, names)):
-                count = objects_of(site, each.named).count()
-                if not each.is_whole and count < each.study.number_of_study_related_instances:
-                    raise NotDone("Only whole studies are deleted here. Reject single images on the study's page.")
-                removal.delete_study(
-                    who=request.user, study=each.study, reason=REASON, address=audit.address_of(request)
-                )
+        named = selected(self.here, known(self.here, names))
+        delete_selected(who=request.user, selections=named, address=audit.address_of(request))
         self.record("delete", AuditAction.DELETE, detail={"resources": len(names)})
-        return answer({})
+        return text("")

@@ -10,7 +10,8 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from integrations.orthanc.access import OfOneSite, OrthancView, answer, flag, number
-from integrations.orthanc.identifiers import identifiers_of, patient_identifiers
+from integrations.orthanc.deleting import delete_selected
+from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import (
     COLLECTIONS,
     TYPES,
@@ -23,17 +24,15 @@ from integrations.orthanc.lookup import (
     study_above,
 )
 from integrations.orthanc.resources import MAIN_TAGS_IN_FILES, described, tags_in_file
+from integrations.orthanc.selection import selected
 from integrations.orthanc.tags import Form, form_of
-from pacs.models import Study
-from pacs.services import removal
 from pacs.services.attributes import Level
-from radiology.errors import CannotUnderstand, InvalidValue, NotDone, NotFound, OutOfResources
-from radiology.models import AuditAction, Patient
+from radiology.errors import CannotUnderstand, InvalidValue, NotFound, OutOfResources
+from radiology.models import AuditAction
 from radiology.services import audit
 
 PAGE = 200
 IDENTIFIERS_A_PAGE = 2000
-REASON = "Deleted over the Orthanc REST API"
 
 
 class ResourceView(OrthancView):
@@ -150,31 +149,18 @@ class One(ResourceView):
         return {**tags_in_file(self.level, location_of(self.here, first), form), **known}
 
     def delete(self, request: Any, **_: str) -> HttpResponse:
-        """Hides studies until they are restored or purged; of a series or an object only where it is all there is."""
-        studies = whole_studies(self.here, self.level, self.row)
-        for study in studies:
-            removal.delete_study(who=request.user, study=study, reason=REASON, address=audit.address_of(request))
-        patient = above(self.level, self.row, Level.PATIENT)
-        left = Study.objects.visible_to(self.here).filter(patient_ref=patient).exists()
-        ancestor = _reference(patient) if left and self.level is not Level.PATIENT else None
-        return answer({"RemainingAncestor": ancestor})
+        """Answers the nearest resource above it that is still there."""
+        named = selected(self.here, [(self.level, self.row)])
+        delete_selected(who=request.user, selections=named, address=audit.address_of(request))
+        return answer({"RemainingAncestor": self._remaining()})
 
-
-def whole_studies(here: OfOneSite, level: Level, row: Any) -> list[Study]:
-    """The studies that a resource is, or is all of. Raises NotDone for what is a part of one."""
-    if level is Level.PATIENT:
-        return list(Study.objects.visible_to(here).filter(patient_ref=row))
-    study = above(level, row, Level.STUDY)
-    if level is not Level.STUDY:
-        siblings = below(here, Level.STUDY, study, level)
-        if len(siblings[:2]) > 1:
-            raise NotDone("Only whole studies are deleted here. Reject single images on the study's page instead.")
-    return [study]
-
-
-def _reference(patient: Patient) -> dict[str, str]:
-    name = patient_identifiers([patient])[patient.pk]
-    return {"ID": name, "Path": f"/patients/{name}", "Type": TYPES[Level.PATIENT]}
+    def _remaining(self) -> dict[str, str] | None:
+        for level in reversed([each for each in Level if each.depth < self.level.depth]):
+            row = above(self.level, self.row, level)
+            if rows_of(self.here, level).filter(pk=row.pk).exists():
+                (name,) = identifiers_of(level, [row])
+                return {"ID": name, "Path": f"/{COLLECTIONS[level]}/{name}", "Type": TYPES[level]}
+        return None
 
 
 class Children(ResourceView):

@@ -12,11 +12,11 @@ from django.http.response import HttpResponseBase
 
 from integrations.models import OrthancJob
 from integrations.orthanc.access import OrthancView, field, json_object, raw_body
-from integrations.orthanc.collections import ResourceView, whole_studies
+from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import find_any, location_of
 from integrations.orthanc.making import KIND
-from integrations.orthanc.modification import OF_LEVEL, Modification, level_of_replacements
+from integrations.orthanc.modification import OF_LEVEL, Modification, level_of_replacements, members_of
 from integrations.orthanc.retrieval import MOST_RESOURCES
 from integrations.orthanc.selection import objects_of, selected
 from integrations.orthanc.starting import answered, begin
@@ -83,7 +83,9 @@ class OneFile(ResourceView):
         location = location_of(self.here, self.row)
         attributes = attributes_to_change(location=location)
         modification.apply(attributes)
-        copy = copy_with(location=location, attributes=attributes)
+        syntax = modification.transfer_syntax_uid
+        copy = copy_with(location=location, attributes=attributes, transfer_syntax_uid=syntax)
+        first = next(copy.blocks, b"")  # what cannot be done is said before the answer begins
         self.record_read("anonymize" if self.anonymizes else "modify", instance=self.row.sop_instance_uid)
 
         def blocks() -> Any:
@@ -93,6 +95,7 @@ class OneFile(ResourceView):
                 transfer_syntax_uid=copy.transfer_syntax_uid,
                 source_ae_title="",
             )
+            yield first
             yield from copy.blocks
 
         return StreamingHttpResponse(blocks(), content_type="application/dicom")
@@ -135,11 +138,8 @@ def _begin(
     level: Level | None,
 ) -> OrthancJob:
     keeps_source = field(given, "KeepSource", bool, True)
-    if not keeps_source:
-        if not view.here.may("studies.delete"):
-            raise NotAllowed("You may not delete studies: leave out KeepSource.")
-        for each, source in rows:
-            whole_studies(view.here, each, source)
+    if not keeps_source and not view.here.may("studies.delete"):
+        raise NotAllowed("You may not delete studies: their copies can only be kept beside them.")
     modification = Modification.of_request(given, level=changed, anonymizes=anonymizes, secret="", patient_name="X")
     _require_storable(modification)
     site = view.here.site_id
@@ -158,7 +158,7 @@ def _begin(
         work=KIND,
         level=level.value if level else "",
         changed_level=changed.value,
-        request=given,
+        request=members_of(given),
         resources=[name for each, source in rows for name in identifiers_of(each, [source])],
         selections=selections,
         keeps_source=keeps_source,

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from integrations.models import OrthancJob
 from integrations.orthanc.access import OrthancView, answer, flag
+from integrations.orthanc.joining import JOINING, target_of
 from integrations.orthanc.lookup import COLLECTIONS, TYPES
 from integrations.orthanc.resources import stamp
 from integrations.orthanc.retrieval import query_of
@@ -37,6 +38,8 @@ TYPES_OF_JOBS = {
     OrthancJob.Kind.MODIFY: "ResourceModification",
     OrthancJob.Kind.MOVE: "DicomMoveScu",
     OrthancJob.Kind.PEER: "OrthancPeerStore",
+    OrthancJob.Kind.MERGE: "MergeStudy",
+    OrthancJob.Kind.SPLIT: "SplitStudy",
 }
 STATES_OF_JOBS = {
     JobState.PENDING: "Pending",
@@ -142,10 +145,14 @@ def content_of(row: OrthancJob) -> dict[str, Any]:
             "RemoteAet": row.node.title if row.node else "",
             "TargetAet": row.target,
         }
+    if row.kind in JOINING:
+        return {**found, "FailedInstancesCount": row.failed, "InstancesCount": row.total, **target_of(row)}
     found |= {"FailedInstancesCount": row.failed, "InstancesCount": row.total, "ParentResources": row.resources}
     if row.kind == OrthancJob.Kind.PEER:
         peer = [row.peer.url, *([row.peer.username, ""] if row.peer.username else [])] if row.peer else []
         return {**found, "Compress": False, "Peer": peer}
+    if row.request.get("Transcode"):
+        found["Transcode"] = row.request["Transcode"]
     return {**found, "IsAnonymization": row.kind == OrthancJob.Kind.ANONYMIZE, **_made(row)}
 
 

@@ -1,7 +1,7 @@
-"""Carries out `/anonymize` and `/modify`: reads stored objects, changes them, stores what comes of it as new ones.
+"""Carries out `/anonymize`, `/modify`, `/merge` and `/split` where they make copies.
 
-A job does it, in batches; how far it is stands in its row. Done twice, it makes the same objects, which the archive
-keeps once.
+A job reads stored objects, changes them and stores what comes of it as new ones, in batches; how far it is stands in
+its row. Done twice, it makes the same objects, which the archive keeps once.
 """
 
 import contextlib
@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import structlog
 
 from integrations.models import OrthancJob, OrthancOrigin
+from integrations.orthanc.deleting import delete_selected
 from integrations.orthanc.identifiers import identifiers_of
+from integrations.orthanc.joining import JOINING, Joining, joining_of
 from integrations.orthanc.lookup import LEVELS, above
 from integrations.orthanc.modification import Modification
-from integrations.orthanc.selection import objects_left, objects_of
+from integrations.orthanc.selection import Selection, objects_left, objects_of
 from pacs.models import Instance, Location, Study
-from pacs.services import removal
 from pacs.services.attributes import Level
 from pacs.services.copies import attributes_to_change, copy_with
 from pacs.services.store import Received, Source, Stored, StoreOutcome, receive, store_instances
@@ -34,8 +35,10 @@ Placed = tuple[list[int], Location]
 REASON = "Replaced by copies over the Orthanc REST API"
 
 
-def modification_of(row: OrthancJob) -> Modification:
+def modification_of(row: OrthancJob) -> Modification | Joining:
     """The request of a job, read again."""
+    if row.kind in JOINING:
+        return joining_of(row)
     return Modification.of_request(
         row.request,
         level=Level(row.changed_level),
@@ -47,7 +50,7 @@ def modification_of(row: OrthancJob) -> Modification:
 
 @handles(KIND)
 def make_copies(job: Job) -> None:
-    """Run a job of either kind. What was not stored fails it, when all has been tried."""
+    """Run a job of any of these kinds. What was not stored fails it, when all has been tried."""
     row = OrthancJob.objects.select_related("site", "user", "token__client").get(job=job)
     _Making(row, job).work()
 
@@ -109,7 +112,9 @@ class _Making:
     def _received(self, location: Location) -> Received:
         attributes = attributes_to_change(location=location)
         self._modification.apply(attributes)
-        copy = copy_with(location=location, attributes=attributes)
+        copy = copy_with(
+            location=location, attributes=attributes, transfer_syntax_uid=self._modification.transfer_syntax_uid
+        )
         with receive(source=self._source, transfer_syntax_uid=copy.transfer_syntax_uid) as incoming:
             for block in copy.blocks:
                 incoming.write(block)
@@ -166,6 +171,8 @@ class _Making:
             names = identifiers_of(level, [new for new, _ in pairs.values()])
             sources = identifiers_of(level, [old for _, old in pairs.values()])
             self._created.update({(level.value, name): None for name in names})
+            if self._row.kind in JOINING:
+                continue  # as in Orthanc, these do not tell where they come from
             OrthancOrigin.objects.bulk_create(
                 (
                     OrthancOrigin(
@@ -179,6 +186,8 @@ class _Making:
             )  # fmt: skip
 
     def _write_down(self, reached: list[int]) -> None:
+        if not self._done + self._failed and self._row.created:
+            return  # it had been done, and its sources are gone
         self._row.reached = reached
         self._row.done, self._row.failed = self._done, self._failed
         self._row.created = [list(each) for each in self._created]
@@ -191,8 +200,10 @@ class _Making:
         if sum(objects_of(self._row.site_id, named).count() for named in self._row.selections) != self._done:
             raise Conflict("Other objects came meanwhile: the source stays beside its copies.")
         wanted = [study for study, *_ in self._row.selections]
-        for study in Study.objects.visible_to(who).filter(site=self._row.site_id, study_instance_uid__in=wanted):
-            removal.delete_study(who=who, study=study, reason=REASON)
+        here = Study.objects.visible_to(who).filter(site=self._row.site_id)
+        studies = {study.study_instance_uid: study for study in here.filter(study_instance_uid__in=wanted)}
+        selections = [Selection(studies[uid], *named) for uid, *named in self._row.selections if uid in studies]
+        delete_selected(who=who, selections=selections, reason=REASON)
 
 
 def _batches(locations: Iterator[Placed]) -> Iterator[list[Placed]]:

@@ -20,6 +20,8 @@ from pacs.services.attributes import UNIQUE, Level
 from pacs.services.confidentiality import Profile, basic_profile, basic_profile_2008
 from pacs.services.elements import LONG_VR, PIXELS
 from pacs.services.metadata import NUMBERS
+from pacs.services.part10 import TRANSFER_SYNTAXES
+from pacs.services.transcode import TARGETS
 from radiology.errors import InvalidValue, NotDone
 
 # Editions that Orthanc names; the later ones are all served by the newest table, which holds all of theirs.
@@ -27,6 +29,12 @@ PROFILES = {"2008": basic_profile_2008, "2017c": basic_profile, "2021b": basic_p
 NEWEST = "2021b"
 PATIENT_ID, PATIENT_NAME = "00100020", "00100010"
 IDENTITY_REMOVED, METHOD = "00120062", "00120063"
+PRIVATE_CREATOR = "00090010"
+# What a row must hold of a request so that it can be read again.
+MEMBERS = {
+    "Replace", "Remove", "Keep", "Force", "PrivateCreator", "KeepPrivateTags", "RemovePrivateTags", "DicomVersion",
+    "Transcode",
+}  # fmt: skip
 OF_LEVEL = {level: tag_of(UNIQUE[level]) for level in Level}
 LEVEL_OF = {tag: level for level, tag in OF_LEVEL.items()}
 KEYS = {PATIENT_ID, *OF_LEVEL.values()}
@@ -50,6 +58,7 @@ class Modification:
     replaced_paths: list[tuple[Path, Element]] = field(default_factory=list)
     creator: str = ""
     method: str = ""
+    transfer_syntax_uid: str = ""
     _forced: dict[tuple[Level, str], str] = field(default_factory=dict)
 
     @classmethod
@@ -58,8 +67,8 @@ class Modification:
     ) -> "Modification":
         """`patient_name` is whom anonymized objects are of, unless the request says."""
         found = cls(level, secret, creator=member(given, "PrivateCreator", str, ""))
-        if given.get("Transcode"):
-            raise NotDone("Copies are in Explicit VR Little Endian, compressed pixels as they are: none is transcoded.")
+        element_of(PRIVATE_CREATOR, found.creator)
+        found.transfer_syntax_uid = transfer_syntax_of(given.get("Transcode"))
         if anonymizes:
             version = member(given, "DicomVersion", str, NEWEST)
             if version not in PROFILES:
@@ -137,9 +146,7 @@ class Modification:
         original = original.strip()
         if (level, original) in self._forced:
             return self._forced[level, original]
-        digest = hashlib.sha256(f"{self.secret}|{level.value}|{original}".encode()).digest()
-        made = uuid.UUID(bytes=digest[:16], version=4)
-        return str(made) if level is Level.PATIENT else f"2.25.{made.int}"
+        return made_identifier(self.secret, level, original)
 
     # Changing
 
@@ -232,6 +239,29 @@ class Modification:
     def _rename(self, element: Element, level: Level) -> None:
         if element.get("vr") == "UI" and element.get("Value"):
             element["Value"] = [self.mapped(level, uid) if uid else uid for uid in element["Value"]]
+
+
+def members_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a request that was read, what is to be read again; not what nobody looked at and PostgreSQL may refuse."""
+    return {name: given[name] for name in MEMBERS if name in given}
+
+
+def made_identifier(secret: str, level: Level, original: str) -> str:
+    """What stands for an identifier in the copies of one request: of a patient a UUID, else a UID."""
+    digest = hashlib.sha256(f"{secret}|{level.value}|{original.strip()}".encode()).digest()
+    made = uuid.UUID(bytes=digest[:16], version=4)
+    return str(made) if level is Level.PATIENT else f"2.25.{made.int}"
+
+
+def transfer_syntax_of(wanted: Any) -> str:
+    """`Transcode` of a request, empty for none. Raises OutOfRange, NotDone."""
+    if not wanted:
+        return ""
+    if not isinstance(wanted, str) or wanted not in TRANSFER_SYNTAXES:
+        raise OutOfRange(f"Unknown transfer syntax: {str(wanted)[:64]}", field="Transcode")
+    if wanted not in TARGETS:
+        raise NotDone(f"Nothing is compressed here: Transcode is one of {', '.join(sorted(TARGETS))}.")
+    return wanted
 
 
 def level_of_replacements(given: Mapping[str, Any]) -> Level:

@@ -1,11 +1,10 @@
-"""`/modify`, `/merge` and `/split`, as corrections: laid over on every way out, undone when they were wrong.
+"""`/modify`: copies, or a correction laid over on every way out and undone when it was wrong.
 
 Orthanc makes new objects with new UIDs and, with `KeepSource` false, deletes the old ones. Here a source that is
-not to be kept stays what it is, under its UIDs and identifiers, and is corrected in place. Where it is to be kept,
-`/modify` makes copies as Orthanc does; `/merge` and `/split` do not.
+not to be kept stays what it is, under its UIDs and identifiers, and is corrected in place, where its attributes can
+be; so is what a request wants to change under its own UIDs (`Keep`). All else is copies, and deletions, as in Orthanc.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
@@ -15,23 +14,25 @@ from integrations.orthanc.access import answer, field, json_object, raw_body
 from integrations.orthanc.collections import ResourceView
 from integrations.orthanc.copying import LARGEST_REQUEST, copied
 from integrations.orthanc.finding import patients_numbered
-from integrations.orthanc.identifiers import identifiers_of, patient_identifiers, study_identifier
-from integrations.orthanc.lookup import COLLECTIONS, TYPES, above, find, find_any, rows_of
+from integrations.orthanc.identifiers import identifiers_of, patient_identifiers
+from integrations.orthanc.lookup import COLLECTIONS, TYPES, above, rows_of
+from integrations.orthanc.modification import OF_LEVEL
 from integrations.orthanc.tags import keyword_of, tag_of
-from pacs.models import Series, Study
+from pacs.models import Study
 from pacs.services import corrections
 from pacs.services.attributes import Level
 from pacs.services.correctable import OF_SERIES, OF_STUDY
-from radiology.errors import Conflict, InvalidValue, NotAllowed, NotDone, NotFound
+from radiology.errors import Conflict, NotAllowed
+from radiology.models import Patient
 from radiology.services import audit
 
 REASON = "Modified over the Orthanc REST API"
-# What Orthanc makes anew in each copy; kept here in any case.
-UIDS = {"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID"}
+CORRECTABLE = {Level.STUDY: OF_STUDY, Level.SERIES: OF_SERIES}
+PATIENT_ID = "PatientID"
 
 
 class Correcting(ResourceView):
-    """What the three share."""
+    """What changes stored studies needs the right to correct them."""
 
     needs = {"POST": "studies.write"}
 
@@ -46,146 +47,82 @@ class Correcting(ResourceView):
 
 
 class Modify(Correcting):
-    """`POST /studies/{id}/modify`, of patients and series too: copies, or with `KeepSource` false a correction."""
+    """`POST /studies/{id}/modify`, of patients and series too."""
 
     def post(self, request: Any, **_: str) -> HttpResponse:
         given = json_object(request, raw_body(request, most=LARGEST_REQUEST))
-        if field(given, "KeepSource", bool, True):
-            rows = [(self.level, self.row)]
-            return copied(self, given, rows, anonymizes=False, changed=self.level, level=self.level)
-        if self.level is Level.PATIENT:
-            raise NotDone("Patients are corrected and merged over /api/v1 or on their page.")
-        replace = _replacements(given)
+        replace = self._corrections(given)
+        if replace is None:
+            return self._copied(given)
+        number = replace.pop(PATIENT_ID, None)
+        patient = None if number is None else self._patient(number)
+        if number is not None and patient is None:
+            return self._copied(given)
+        self._correct(replace, patient)
+        return self._answer()
+
+    def _copied(self, given: dict[str, Any]) -> HttpResponse:
+        """Copies of a study that are another patient's are changed from the patient on, unless the study stays."""
+        names = {tag_of(name) for name in field(given, "Replace", dict, {})}
+        is_other = OF_LEVEL[Level.PATIENT] in names and field(given, "KeepSource", bool, True) is False
+        changed = Level.PATIENT if is_other and self.level is Level.STUDY else self.level
+        return copied(self, given, [(self.level, self.row)], anonymizes=False, changed=changed, level=self.level)
+
+    def _corrections(self, given: dict[str, Any]) -> dict[str, str] | None:
+        """What is replaced by keyword, where a correction in place can do all that is asked; else None."""
+        allowed = {*CORRECTABLE.get(self.level, ()), *([PATIENT_ID] if self.level is Level.STUDY else [])}
+        kept = {tag_of(name) for name in field(given, "Keep", list, []) if isinstance(name, str)}
+        own = {OF_LEVEL[level] for level in Level if level.depth >= self.level.depth}
+        stays_itself = kept == own and field(given, "Force", bool, False)
+        if field(given, "KeepSource", bool, True) and not stays_itself:
+            return None
+        if (kept and not stays_itself) or any(given.get(name) for name in ("Remove", "RemovePrivateTags", "Transcode")):
+            return None
+        found = {}
+        for name, value in field(given, "Replace", dict, {}).items():
+            keyword = keyword_of(tag_of(name)) if tag_of(name) else ""
+            if keyword not in allowed or isinstance(value, bool) or not isinstance(value, str | int):
+                return None
+            found[keyword] = str(value)
+        return found or None
+
+    def _correct(self, replace: dict[str, str], patient: Patient | None) -> None:
         study = above(self.level, self.row, Level.STUDY)
-        allowed = OF_STUDY if self.level is Level.STUDY else OF_SERIES
-        number = replace.pop("PatientID", None) if self.level is Level.STUDY else None
-        wrong = [keyword for keyword in replace if keyword not in allowed]
-        if wrong:
-            raise NotDone(
-                f"{wrong[0][:64]} is not replaced here at this level: there are {', '.join(allowed)}"
-                + (", and PatientID of a registered patient." if self.level is Level.STUDY else ".")
-            )
         with transaction.atomic():
             if replace and self.level is Level.STUDY:
                 corrections.correct_study(study=study, version=study.version, changes=replace, **self.common)
             elif replace:
                 corrections.correct_series(series=self.row, version=study.version, changes=replace, **self.common)
-            if number is not None and number != study.patient_ref.patient_id:
-                self._assign(study, number)
+            if patient is not None and patient.pk != study.patient_ref_id:
+                version = Study.objects.values_list("version", flat=True).get(pk=study.pk)
+                corrections.assign_patient(study=study, version=version, patient=patient, **self.common)
+
+    def _patient(self, number: str) -> Patient | None:
+        """Raises Conflict for a number that more than one patient has."""
+        if number == self.row.patient_ref.patient_id:
+            return self.row.patient_ref
+        found = patients_numbered(self.here, number)
+        if len(found) > 1:
+            raise Conflict("More than one patient has this PatientID: choose on the study's page.")
+        return found[0] if found else None
+
+    def _answer(self) -> HttpResponse:
         row = rows_of(self.here, self.level).get(pk=self.row.pk)
         (name,) = identifiers_of(self.level, [row])
         patient = above(self.level, row, Level.PATIENT)
-        count = row.number_of_study_related_instances if self.level is Level.STUDY else (
-            row.number_of_series_related_instances
+        column = "number_of_study_related_instances" if self.level is Level.STUDY else (
+            "number_of_series_related_instances"
         )  # fmt: skip
         return answer(
             {
                 "Description": "REST API",
                 "FailedInstancesCount": 0,
                 "ID": name,
-                "InstancesCount": count,
+                "InstancesCount": getattr(row, column),
                 "IsAnonymization": False,
                 "ParentResources": [self.kwargs[f"orthanc_{self.level.name.lower()}"]],
                 "Path": f"/{COLLECTIONS[self.level]}/{name}",
                 "PatientID": patient_identifiers([patient])[patient.pk],
                 "Type": TYPES[self.level],
-            }
-        )
-
-    def _assign(self, study: Study, number: str) -> None:
-        """Raises InvalidValue for a number that nobody, or more than one patient, has."""
-        found = patients_numbered(self.here, number)
-        if not found:
-            raise InvalidValue("No patient with this PatientID is registered: register the patient first.")
-        if len(found) > 1:
-            raise Conflict("More than one patient has this PatientID: choose on the study's page.")
-        version = Study.objects.values_list("version", flat=True).get(pk=study.pk)
-        corrections.assign_patient(study=study, version=version, patient=found[0], **self.common)
-
-
-def _replacements(given: Mapping[str, Any]) -> dict[str, str]:
-    """`Replace` by keyword. Raises InvalidValue when it holds nothing, or what is no text."""
-    replace = field(dict(given), "Replace", dict, {})
-    if field(dict(given), "Remove", list, []) or given.get("RemovePrivateTags") is True:
-        raise NotDone("Attributes are removed from copies only: leave out KeepSource, or replace them by empty values.")
-    found = {}
-    for name, value in replace.items():
-        tag = tag_of(name)
-        keyword = keyword_of(tag) if tag else ""
-        if not keyword.isalnum():
-            raise InvalidValue("Unknown DICOM tag", field="Replace")
-        if not isinstance(value, str):
-            raise InvalidValue(f"The value of {keyword} must be a string.", field="Replace")
-        found[keyword] = value
-    if not found:
-        raise InvalidValue("Replace names nothing to modify.", field="Replace")
-    kept = {keyword for keyword in found if keyword in UIDS - {"PatientID"}}
-    if kept:
-        raise NotDone(f"{min(kept)} is not replaced: objects keep their UIDs. Merge or split studies instead.")
-    return found
-
-
-def require_no_copy(given: Mapping[str, Any]) -> None:
-    """Raises NotDone for `KeepSource` true, which is Orthanc's default."""
-    if field(dict(given), "KeepSource", bool, True):
-        raise NotDone('Series are moved, not copied: send "KeepSource": false.')
-
-
-class Merge(Correcting):
-    """`POST /studies/{id}/merge` with `Resources` (studies or series) and `KeepSource` false: they move into it."""
-
-    def post(self, request: Any, **_: str) -> HttpResponse:
-        given = json_object(request)
-        names = field(given, "Resources", list)
-        if not names or len(names) > 1000 or not all(isinstance(name, str) for name in names):
-            raise InvalidValue("Name the Resources in a list.", field="Resources")
-        require_no_copy(given)
-        rows = [find_any(self.here, name) for name in names]
-        with transaction.atomic():
-            for level, row in rows:
-                if level not in {Level.STUDY, Level.SERIES}:
-                    raise InvalidValue("Only studies and series are merged.", field="Resources")
-                source = above(level, row, Level.STUDY)
-                version = Study.objects.values_list("version", flat=True).get(pk=source.pk)
-                if level is Level.STUDY:
-                    corrections.merge_studies(study=row, version=version, into=self.row, **self.common)
-                else:
-                    corrections.move_series(series=[row], version=version, into=self.row, **self.common)
-        target = rows_of(self.here, Level.STUDY).get(pk=self.row.pk)
-        return answer(
-            {
-                "Description": "REST API",
-                "FailedInstancesCount": 0,
-                "InstancesCount": target.number_of_study_related_instances,
-                "TargetStudy": study_identifier(target),
-                "TargetStudyUID": target.study_instance_uid,
-            }
-        )
-
-
-class Split(Correcting):
-    """`POST /studies/{id}/split` with `Series` and `KeepSource` false: they move into a new study."""
-
-    def post(self, request: Any, **_: str) -> HttpResponse:
-        given = json_object(request)
-        names = field(given, "Series", list)
-        if not names or len(names) > 1000 or not all(isinstance(name, str) for name in names):
-            raise InvalidValue("Name the Series in a list.", field="Series")
-        require_no_copy(given)
-        if field(given, "Replace", dict, {}) or field(given, "Remove", list, []):
-            raise NotDone("Split first, then modify the new study.")
-        series: list[Series] = [find(self.here, Level.SERIES, name) for name in names]
-        if any(each.study_ref_id != self.row.pk for each in series):
-            raise NotFound("Not all of these series are in this study.")
-        done = corrections.move_series(series=series, version=self.row.version, into=None, **self.common)
-        target = rows_of(self.here, Level.STUDY).get(pk=done.other_study_ref_id)
-        return answer(
-            {
-                "Description": "REST API",
-                "FailedInstancesCount": 0,
-                "InstancesCount": target.number_of_study_related_instances,
-                "SourceStudy": study_identifier(self.row),
-                "TargetStudy": study_identifier(target),
-                "TargetStudyUID": target.study_instance_uid,
             }
         )

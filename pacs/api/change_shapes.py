@@ -50,7 +50,10 @@ class RemovalShape(serializers.Serializer):
 
     public_id = serializers.UUIDField()
     study_instance_uid = Text()
-    code = Text(help_text="`deleted`, or the code of a rejection note: 113001, 113037, 113038, 113039.")
+    code = Text(
+        help_text="`deleted`, `images` (images of it deleted), or the code of a rejection note: 113001, 113037, "
+        "113038, 113039."
+    )
     reason = Text()
     by = Text()
     at = serializers.DateTimeField()

@@ -61,6 +61,7 @@ class RemovalCode(models.TextChoices):
     """Why objects are shown no longer; numbers are codes of DCM (CID 7011), titles of rejection notes."""
 
     DELETED = "deleted", _("Deleted")
+    IMAGES = "images", _("Images deleted")
     QUALITY = "113001", _("Rejected for quality reasons")
     PATIENT_SAFETY = "113037", _("Rejected for patient safety reasons")
     WORKLIST_ENTRY = "113038", _("Incorrect modality worklist entry")
@@ -104,6 +105,11 @@ class Removal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_code_display()} {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether a person deleted it, a study or images of one, rather than rejected it."""
+        return self.code in {RemovalCode.DELETED, RemovalCode.IMAGES}
 
 
 class RemovedInstance(models.Model):

@@ -26,7 +26,7 @@ from pacs.services.elements import (
 from pacs.services.header import UNDEFINED
 from pacs.services.json_encoding import BulkValue, encoded
 from pacs.services.metadata import Attributes, bulk_data, metadata_of, value_blocks
-from pacs.services.transcode import NATIVE
+from pacs.services.transcode import NATIVE, transcoded
 from radiology.errors import CannotUnderstand, InvalidValue
 
 FLOATS = {"FL", "FD"}
@@ -57,18 +57,28 @@ def attributes_to_change(*, location: Location) -> Attributes:
     return found
 
 
-def copy_with(*, location: Location, attributes: Attributes) -> Copy:
-    """The object of `location` with these attributes, its pixels behind them.
+def copy_with(*, location: Location, attributes: Attributes, transfer_syntax_uid: str = "") -> Copy:
+    """The object of `location` with these attributes, its pixels behind them; in another transfer syntax if wanted.
 
     Raises InvalidValue for attributes that are pixels or stand behind them. While the blocks are read,
-    CannotUnderstand for attributes that DICOM cannot hold, OutOfResources.
+    CannotUnderstand for attributes that DICOM cannot hold, NotAcceptable for pixels that cannot be had in that
+    syntax, OutOfResources.
     """
     if wrong := [tag for tag in attributes if int(tag, 16) >= min(PIXELS)]:
         raise InvalidValue(f"Pixels, and what stands behind them, are not changed: {min(wrong)}.")
     uids = [(attributes.get(tag, {}).get("Value") or [""])[0] for tag in ("00080016", "00080018")]
     stored = location.transfer_syntax_uid
     syntax = str(ExplicitVRLittleEndian) if stored in NATIVE else stored
-    return Copy(str(uids[0]), str(uids[1]), syntax, _blocks(location, attributes))
+    blocks = _blocks(location, attributes)
+    if transfer_syntax_uid and transfer_syntax_uid != syntax:
+        blocks = transcoded(
+            blocks=blocks,
+            transfer_syntax_uid=syntax,
+            pixels_of=location,
+            transfer_syntax_uid_wanted=transfer_syntax_uid,
+        )
+        syntax = transfer_syntax_uid
+    return Copy(str(uids[0]), str(uids[1]), syntax, blocks)
 
 
 def bulk_url_of(location: Location) -> str:

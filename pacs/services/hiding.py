@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from pacs.models import Instance, Removal, RemovalCode, RemovedInstance, Study
+from pacs.models import Instance, Removal, RemovalCode, Study
 from pacs.services import rejection
 from pacs.services.coercion import lock_studies
 from pacs.services.rejection_filing import file_note
@@ -70,9 +70,4 @@ def hide_what_came(*, removal: Removal) -> None:
     """Hide what its study shows now, inside the caller's transaction."""
     shown = Instance.objects.filter(series_ref__study_ref=removal.study_ref, removed_at=None)
     uids = list(shown.order_by("pk").values_list("sop_instance_uid", flat=True))
-    RemovedInstance.objects.bulk_create(
-        [RemovedInstance(removal=removal, site_id=removal.site_id, sop_instance_uid=uid) for uid in uids],
-        batch_size=5000,
-        ignore_conflicts=True,
-    )
-    rejection.hide(site=removal.site_id, sop_instance_uids=uids)
+    rejection.hide_by(removal=removal, sop_instance_uids=uids)

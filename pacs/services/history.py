@@ -36,6 +36,7 @@ EVENTS: dict[str, Any] = {
     "study.downloaded": gettext_lazy("Downloaded as ZIP"),
     "study.opened": gettext_lazy("Opened in the viewer"),
     "study.deleted": gettext_lazy("Study deleted"),
+    "study.images.deleted": gettext_lazy("A part of the study deleted"),
     "study.purged": gettext_lazy("Files removed for good"),
     "study.rejected": gettext_lazy("Images rejected by a note that arrived"),
     "study.rejection.made": gettext_lazy("Images rejected"),

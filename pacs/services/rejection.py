@@ -107,7 +107,7 @@ def apply_note(*, received: Received, note: Note, study: int) -> Removal:
 
 
 def rejected_among(*, site: int, sop_instance_uids: Collection[str]) -> set[str]:
-    """Those of the UIDs that a removal in force hides."""
+    """Those of the UIDs that a removal in force hides. A deletion is, until it is purged."""
     with connection.cursor() as cursor:  # each object that is stored asks: the ORM would take five times as long
         cursor.execute(
             """
@@ -115,10 +115,21 @@ def rejected_among(*, site: int, sop_instance_uids: Collection[str]) -> set[str]
               JOIN pacs_removal removal ON removal.id = removed.removal_id
              WHERE removed.site_id = %s AND removed.sop_instance_uid = ANY(%s)
                AND removal.restored_at IS NULL AND removal.hides
+               AND NOT (removal.code = %s AND removal.study_ref_id IS NULL)
             """,
-            [site, list(sop_instance_uids)],
+            [site, list(sop_instance_uids), RemovalCode.IMAGES],
         )
         return {uid for (uid,) in cursor.fetchall()}
+
+
+def hide_by(*, removal: Removal, sop_instance_uids: Sequence[str]) -> None:
+    """Hide objects, which a removal names from now on."""
+    RemovedInstance.objects.bulk_create(
+        [RemovedInstance(removal=removal, site_id=removal.site_id, sop_instance_uid=uid) for uid in sop_instance_uids],
+        batch_size=5000,
+        ignore_conflicts=True,
+    )
+    hide(site=removal.site_id, sop_instance_uids=sop_instance_uids)
 
 
 def hide(*, site: int, sop_instance_uids: Sequence[str]) -> None:

@@ -1,10 +1,10 @@
 """Taking studies and objects out of sight: deleted by a person, or rejected with a note (IHE IOCM).
 
-Nothing is lost at once: `restore` brings it back. A deleted study, and what retention expired for, is
+Nothing is lost at once: `restore` brings it back. What was deleted, and what retention expired for, is
 purged for good after the days that its site keeps it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from pacs.models import HeldObject, Instance, Location, Removal, RemovalCode, Series, Study, Volume
 from pacs.services import rejection
 from pacs.services.availability import notify_availability
-from pacs.services.coercion import show_anew
+from pacs.services.coercion import lock_studies, show_anew
 from pacs.services.rejection_filing import file_note
 from pacs.storage import backend
 from radiology.dicom import clean
@@ -28,7 +28,7 @@ from radiology.services.jobs import enqueue, handles
 
 log = structlog.get_logger(__name__)
 
-PURGED = (RemovalCode.DELETED, RemovalCode.EXPIRED)
+PURGED = (RemovalCode.DELETED, RemovalCode.IMAGES, RemovalCode.EXPIRED)
 FILES_A_JOB = 5000
 
 
@@ -40,19 +40,42 @@ def delete_study(*, who: Any, study: Study, reason: str, address: str | None = N
     found = Study.objects.visible_to(who).select_for_update(of=("self",)).filter(pk=study.pk).first()
     if found is None:
         raise NotFound(_("There is no such study."))
-    removal = Removal.objects.create(
-        site=found.site,
-        study_ref=found,
-        study_instance_uid=found.study_instance_uid,
-        code=RemovalCode.DELETED,
-        reason=reason,
-        user=who if isinstance(who, User) else None,
-        agent=audit.agent_of(who),
-    )
+    removal = _removal(who, found, RemovalCode.DELETED, reason)
     Study.objects.filter(pk=found.pk).update(deleted_at=removal.created_at, deletion_reason=reason)
     show_anew(found.pk)
     notify_availability(study=found)
     _audit(who, "study.deleted", AuditAction.DELETE, removal, found, address)
+    return removal
+
+
+@transaction.atomic
+def delete_images(
+    *,
+    who: Any,
+    study: Study,
+    series_instance_uids: Collection[str] = (),
+    sop_instance_uids: Collection[str] = (),
+    reason: str,
+    address: str | None = None,
+) -> Removal:
+    """Hide series and objects of a study until they are restored or purged; where they are all of it, the study.
+
+    Raises InvalidValue without a reason, NotAllowed, NotFound.
+    """
+    _require(who, "studies.delete", _("You may not delete images."))
+    reason = _reason(reason)
+    lock_studies([study.pk])
+    shown = Instance.objects.visible_to(who).filter(series_ref__study_ref=study.pk, series_ref__removed_at=None)
+    named = Q(series_ref__series_instance_uid__in=series_instance_uids) | Q(sop_instance_uid__in=sop_instance_uids)
+    uids = list(shown.filter(named).order_by("pk").values_list("sop_instance_uid", flat=True))
+    if not uids:
+        raise NotFound(_("There is nothing of this to delete."))
+    if len(uids) == shown.count():
+        return delete_study(who=who, study=study, reason=reason, address=address)
+    found = Study.objects.select_related("site").get(pk=study.pk)
+    removal = _removal(who, found, RemovalCode.IMAGES, reason)
+    rejection.hide_by(removal=removal, sop_instance_uids=uids)
+    _audit(who, "study.images.deleted", AuditAction.DELETE, removal, found, address)
     return removal
 
 
@@ -96,8 +119,7 @@ def reject(
 @transaction.atomic
 def restore(*, who: Any, removal: Removal, address: str | None = None) -> None:
     """Bring back what a removal hid, unless another one hides it too. Restoring twice is harmless."""
-    deleted = removal.code == RemovalCode.DELETED
-    _require(who, "studies.delete" if deleted else "studies.correct", _("You may not restore this."))
+    _require(who, "studies.delete" if removal.is_deletion else "studies.correct", _("You may not restore this."))
     found = Removal.objects.select_for_update(of=("self",)).filter(public_id=removal.public_id).first()
     if found is None or (not who.sees_every_site and found.site_id != who.site_id):
         raise NotFound(_("There is nothing of this kind to restore."))
@@ -107,7 +129,7 @@ def restore(*, who: Any, removal: Removal, address: str | None = None) -> None:
         raise Conflict(_("The files were removed for good: this cannot be restored any more."))
     found.restored_at = timezone.now()
     found.save(update_fields=["restored_at"])
-    if deleted:
+    if found.code == RemovalCode.DELETED:
         Study.objects.filter(pk=found.study_ref.pk, merged_into=None).update(deleted_at=None, deletion_reason="")
         show_anew(found.study_ref.pk)
         notify_availability(study=found.study_ref)
@@ -154,15 +176,15 @@ def _purge(removal: Removal) -> bool:
     conflicts = HeldObject.objects.filter(held, site=study.site_id)
     files += list(conflicts.values_list("volume_id", "path"))
     conflicts.delete()
+    audit.record(
+        event="study.purged",
+        action=AuditAction.DELETE,
+        site_id=study.site_id,
+        patient_id=study.patient_ref_id,
+        study_instance_uid=study.study_instance_uid,
+        detail={"removal": str(removal.public_id), "objects": len(files)},
+    )
     if removal.code == RemovalCode.DELETED:
-        audit.record(
-            event="study.purged",
-            action=AuditAction.DELETE,
-            site_id=study.site_id,
-            patient_id=study.patient_ref_id,
-            study_instance_uid=study.study_instance_uid,
-            detail={"removal": str(removal.public_id), "objects": len(files)},
-        )
         study.delete()
     else:
         instances.delete()
@@ -187,6 +209,18 @@ def remove_files(job: Job) -> None:
 def _require(who: Any, scope: str, message: str) -> None:
     if not who.may(scope):
         raise NotAllowed(message)
+
+
+def _removal(who: Any, study: Study, code: RemovalCode, reason: str) -> Removal:
+    return Removal.objects.create(
+        site=study.site,
+        study_ref=study,
+        study_instance_uid=study.study_instance_uid,
+        code=code,
+        reason=reason,
+        user=who if isinstance(who, User) else None,
+        agent=audit.agent_of(who),
+    )
 
 
 def _reason(text: str) -> str:

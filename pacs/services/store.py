@@ -15,7 +15,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from pacs.models import HeldObject, HeldReason, Instance, Location
-from pacs.services.deletion import REFUSED, may_return
+from pacs.services.deletion import REFUSED, may_return, may_return_to
 from pacs.services.duplicates import Difference, difference
 from pacs.services.incoming import Incoming, Received, Source, receive, receive_part10
 from pacs.services.index import Indexer
@@ -261,11 +261,12 @@ def _repeated(received: Received, instance: int) -> Stored:
 
 
 def _unchanged(received: Received, stored: Location) -> Stored:
-    """It is here already; in a study that was deleted, what the site wants of such."""
-    study = stored.instance_ref.series_ref.study_ref
-    if study.deleted_at is not None:
+    """It is here already; where it was deleted, or its study was, what the site wants of such."""
+    instance = stored.instance_ref
+    study = instance.series_ref.study_ref
+    if study.deleted_at is not None or instance.removed_at is not None:
         with transaction.atomic():
-            if not may_return(study):
+            if not (may_return(study) and may_return_to(study, instance)):
                 return _outcome(received, StoreOutcome.REFUSED, REFUSED)
     return _outcome(received, StoreOutcome.UNCHANGED)
 

@@ -4,7 +4,10 @@ Nothing is ever compressed, and nothing is held as a whole: headers are rewritte
 pass in blocks or frame by frame.
 """
 
+import contextlib
 import io
+import mmap
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
@@ -148,6 +151,43 @@ def _decoded(image: StoredImage) -> tuple[dict[int, bytes | None], Pixels]:
     if description.samples_per_pixel > 1:
         changes[PLANAR_CONFIGURATION] = b"\0\0"
     return changes, Pixels(length=length, blocks=blocks(), bits_allocated=description.bits_allocated)
+
+
+def transcoded(
+    *, blocks: Iterator[bytes], transfer_syntax_uid: str, pixels_of: Stored, transfer_syntax_uid_wanted: str
+) -> Iterator[bytes]:
+    """A data set that is made while it is read, in another syntax; its pixels are those of a stored object.
+
+    Raises NotAcceptable, while it is read, when it cannot be had in that syntax.
+    """
+    if not can_send_as(
+        transfer_syntax_uid_stored=transfer_syntax_uid, transfer_syntax_uid_wanted=transfer_syntax_uid_wanted
+    ):
+        raise NotAcceptable("This object cannot be had in the transfer syntax that was asked for.")
+    with contextlib.ExitStack() as stack:
+        changes: dict[int, bytes | None] = {}
+        pixels = None
+        if transfer_syntax_uid in DECODABLE:
+            with contextlib.suppress(HasNoPixels):
+                image = stack.enter_context(StoredImage(pixels_of))
+                if image.is_encapsulated:
+                    changes, pixels = _decoded(image)
+        file = stack.enter_context(tempfile.TemporaryFile())
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        size = file.tell()
+        data = stack.enter_context(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+        yield from rewritten(
+            data=data,
+            file=cast(BinaryIO, file),
+            start=0,
+            end=size,
+            transfer_syntax_uid=transfer_syntax_uid,
+            explicit=transfer_syntax_uid_wanted != ImplicitVRLittleEndian,
+            changes=changes,
+            pixels=pixels,
+        )
 
 
 def _even(value: bytes) -> bytes:

@@ -153,9 +153,8 @@ def test_a_study_is_given_to_a_registered_patient(khanza: OrthancProgram, site: 
     answer = khanza.told(f"studies/{NAME}/modify", asked)
     assert answer["ID"] == sha1("001234", STUDY) and answer["PatientID"] == sha1("001234")
     assert khanza.json(f"studies/{NAME}")["PatientMainDicomTags"]["PatientName"] == "ANI"
-    assert "register" in refused(
-        khanza.post(f"studies/{NAME}/modify", {**asked, "Replace": {"PatientID": "nobody", "StudyID": "1"}}), 400
-    )
+    make_patient("7"), make_patient("7", "BUDI", issuer_of_patient_id="OTHER")
+    refused(khanza.post(f"studies/{NAME}/modify", {**asked, "Replace": {"PatientID": "7", "StudyID": "1"}}), 409)
     assert Study.objects.get().study_id == "9"  # all of it, or nothing
 
 
@@ -164,12 +163,12 @@ def test_corrections_that_are_not_made_say_so_and_change_nothing(khanza: Orthanc
     series = sha1(MRN, STUDY, f"{STUDY}.1")
     given: Any
     for given, status in (
-        ({"Replace": {"PatientName": "X"}, "KeepSource": False}, 501),
-        ({"Replace": {"StudyInstanceUID": "1.2"}, "KeepSource": False}, 501),
-        ({"Remove": ["StudyID"], "Replace": {"AccessionNumber": "1"}, "KeepSource": False}, 501),
-        ({"Replace": {}, "KeepSource": False}, 400),
+        ({"Replace": {"StudyInstanceUID": "1.2"}, "KeepSource": False}, 400),  # without Force
+        ({"Replace": {"PatientID": "nobody"}, "KeepSource": False}, 400),
+        ({"Remove": "StudyID", "Replace": {"AccessionNumber": "1"}, "KeepSource": False}, 400),
+        ({"Replace": [], "KeepSource": False}, 400),
         ({"Replace": {"AccessionNumber": "1" * 17}, "KeepSource": False}, 400),
-        ({"Replace": {"AccessionNumber": 1}, "KeepSource": False}, 400),
+        ({"Replace": {"AccessionNumber": True}, "KeepSource": False}, 400),
         ({"Replace": {"NoSuch": "1"}, "KeepSource": False}, 400),
         ({"Replace": {"StudyDate": "yesterday"}, "KeepSource": False}, 400),
         ({"Replace": {"AccessionNumber": "1"}, "KeepSource": "no"}, 400),
@@ -179,14 +178,20 @@ def test_corrections_that_are_not_made_say_so_and_change_nothing(khanza: Orthanc
     reader = OrthancProgram(scopes=["studies.read"], name="reads")
     refused(reader.post(f"studies/{NAME}/modify", {"Replace": {"AccessionNumber": "1"}, "KeepSource": False}), 403)
     others: list[tuple[str, Any, int]] = [
-        (f"studies/{NAME}/merge", {"Resources": [NAME], "KeepSource": False}, 400),
+        (f"studies/{NAME}/merge", {"Resources": [NAME], "KeepSource": False}, 404),
         (f"studies/{NAME}/merge", {"Resources": [sha1("x")], "KeepSource": False}, 404),
-        (f"studies/{NAME}/merge", {"Resources": [series]}, 501),
+        (f"studies/{NAME}/merge", {"Resources": [series], "KeepSource": True}, 404),  # its own study
+        (f"studies/{NAME}/merge", {"Resources": [sha1(MRN)]}, 404),
+        (f"studies/{NAME}/merge", {"Resources": [series], "KeepSource": "no"}, 400),
         (f"studies/{NAME}/merge", {"Resources": []}, 400),
-        (f"studies/{NAME}/split", {"Series": [series], "KeepSource": False}, 400),  # none would stay
+        (f"studies/{NAME}/split", {"Series": [sha1("x")], "KeepSource": False}, 404),
+        (f"studies/{NAME}/split", {"Instances": "x"}, 400),
+        (f"studies/{NAME}/split", {}, 400),
         (f"studies/{NAME}/split", {"Series": [], "KeepSource": False}, 400),
-        (f"studies/{NAME}/split", {"Series": [series]}, 501),
-        (f"studies/{NAME}/split", {"Series": [series], "Replace": {"StudyID": "1"}, "KeepSource": False}, 501),
+        (f"studies/{NAME}/split", {"Series": [series], "KeepSource": True, "Keep": ["SOPInstanceUID"]}, 501),
+        (f"studies/{NAME}/split", {"Series": [series], "Replace": {"SeriesNumber": "1"}}, 400),
+        (f"studies/{NAME}/split", {"Series": [series], "Replace": {"StudyInstanceUID": "1.2"}, "Force": True}, 400),
+        (f"studies/{NAME}/split", {"Series": [series], "Remove": ["NoSuch"]}, 400),
     ]
     for path, given, status in others:
         refused(khanza.post(path, given), status)
@@ -210,7 +215,6 @@ def test_the_address_of_orthancs_viewer_leads_to_ours(khanza: OrthancProgram, si
 
 def test_what_orthanc_does_and_we_do_not_is_501_with_a_reason(khanza: OrthancProgram, site: Site) -> None:
     store(site, image())
-    refused(khanza.post(f"patients/{sha1(MRN)}/modify", {"Replace": {"PatientID": "1"}, "KeepSource": False}), 501, 2)
     for path in (
         "tools/reset", "tools/shutdown", "tools/execute-script"
     ):  # fmt: skip

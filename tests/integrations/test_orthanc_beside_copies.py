@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -10,9 +11,11 @@ import pytest
 import requests
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2023 as table
 from pydicom import Dataset
+from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.tag import Tag
 
+from pacs.services.coercion import OF_THE_OTHER_PERSON
 from radiology.models import Scope, Site
 from radiology.services.access import issue_token
 from tests.daemons import Daemon, free_port, web_daemon
@@ -135,7 +138,7 @@ def test_pyorthanc_makes_copies_on_both(both: dict[str, pyorthanc.Orthanc]) -> N
         (study,) = pyorthanc.find_studies(client, {"StudyInstanceUID": STUDY})
         new = study.anonymize(keep=["StudyDescription"], replace={"PatientName": "TEACHING^CASE"})
         job = study.anonymize_as_job()
-        job.wait_until_completion(60)
+        job.wait_until_completion(0.1)
         changed = study.modify(replace={"StudyDescription": "changed"}, remove=["PatientComments"])
         moved = study.modify(replace={"StudyInstanceUID": f"{STUDY}.9"}, force=True)
         (series,) = study.series
@@ -177,6 +180,11 @@ def test_pyorthanc_makes_copies_on_both(both: dict[str, pyorthanc.Orthanc]) -> N
         ("series", "modify", {"Replace": {"StudyInstanceUID": "1.2"}, "Force": True}),
         ("instances", "anonymize", {"Replace": []}),
         ("instances", "modify", {"Remove": "StudyID"}),
+        ("studies", "merge", {"Resources": ["nobody"]}),
+        ("studies", "merge", {"KeepSource": True}),
+        ("studies", "split", {"Series": []}),
+        ("studies", "split", {"Instances": ["nobody"]}),
+        ("studies", "split", {"Series": ["nobody"], "Replace": {"SeriesNumber": "7"}}),
     ],
 )
 def test_both_refuse(both: dict[str, pyorthanc.Orthanc], level: str, what: str, given: dict[str, Any]) -> None:
@@ -186,3 +194,123 @@ def test_both_refuse(both: dict[str, pyorthanc.Orthanc], level: str, what: str, 
         answer = client.post(f"{client.url}/{level}/{stored[keys[level]]}/{what}", json=given)
         # Orthanc calls an unknown attribute an error of its own.
         assert 400 <= answer.status_code < 500 or "Unknown DICOM tag" in answer.text, answer.text
+
+
+def objects(study: str, *numbers: tuple[int, int], **attributes: Any) -> list[bytes]:
+    """Images of a study, by the numbers of their series and their own."""
+    return [
+        part10(ct(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.{series}", InstanceNumber=number,
+                  SOPInstanceUID=f"{study}.{series}.{number}", **attributes))
+        for series, number in numbers
+    ]  # fmt: skip
+
+
+def test_what_merging_and_splitting_makes_of_each_attribute(both: dict[str, pyorthanc.Orthanc]) -> None:
+    file = everything()
+    before = pydicom.dcmread(io.BytesIO(file))
+    found: dict[str, list[dict[str, str]]] = {}
+    told = {}
+    for name, client in both.items():
+        stored = client.post_instances(file)
+        (other,) = [
+            client.post_instances(each) for each in objects(f"{STUDY}.8", (1, 1), PatientID="R-8", PatientName="R^8")
+        ]
+        given = {"Resources": [stored["ParentSeries"]], "KeepSource": True}
+        merged = client.post_studies_id_merge(other["ParentStudy"], json=given)
+        given = {
+            "Series": [stored["ParentSeries"]],
+            "KeepSource": True,
+            "Replace": {"StudyDescription": "off", "PatientName": "SPLIT^OFF"},
+            "Remove": ["StudyID", "OtherPatientNames"],
+        }
+        split = client.post_studies_id_split(stored["ParentStudy"], json=given)
+        one = client.post_studies_id_split(
+            stored["ParentStudy"], json={"Instances": [stored["ID"]], "KeepSource": True, "Asynchronous": True}
+        )
+        job = pyorthanc.Job(one["ID"], client)
+        job.wait_until_completion(0.1)
+        made = [
+            each["ID"]
+            for study in (other["ParentStudy"], split["TargetStudy"])
+            for each in client.get_studies_id_instances(study)
+            if each["ID"] != other["ID"]
+        ]
+        files = [pydicom.dcmread(io.BytesIO(client.get_instances_id_file(each))) for each in made]
+        found[name] = [dict(outcomes(before, each)) for each in files]
+        told[name] = {
+            "merged": (merged["TargetStudy"] == other["ParentStudy"], merged["InstancesCount"], sorted(merged)),
+            "split": (split["TargetStudyUID"] == files[1].StudyInstanceUID, split["InstancesCount"], sorted(split)),
+            "job": (str(job.state), str(job.type), sorted(job.content)),
+            "metadata": [sorted({"ModifiedFrom"} & client.get_instances_id_metadata(each, {"expand": 1}).keys())
+                         for each in made],
+            "patients": [(str(each.PatientName), each.PatientID, each.StudyDescription if "StudyDescription" in each
+                          else None) for each in files],
+            "source": len(client.get_studies_id_instances(stored["ParentStudy"])),
+        }  # fmt: skip
+    assert told["ours"] == told["theirs"]
+    differences = [
+        {
+            keyword: (theirs.get(keyword), ours.get(keyword))
+            for keyword in {*theirs, *ours}
+            if theirs.get(keyword) != ours.get(keyword) and keyword not in {"SpecificCharacterSet", "RetrieveAETitle"}
+        }
+        for theirs, ours in zip(found["theirs"], found["ours"], strict=True)
+    ]
+    # Of the person that they came under, merged objects say nothing here.
+    assert set(differences[0].values()) == {("kept", "removed")} and differences[1] == {}, differences
+    assert set(differences[0]) <= {keyword_for_tag(tag) for tag in OF_THE_OTHER_PERSON}
+
+
+def test_what_is_deleted_and_what_copies_take_the_place_of(both: dict[str, pyorthanc.Orthanc]) -> None:
+    told = {}
+    for name, client in both.items():
+        for file in objects(STUDY, (1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (4, 2)):
+            client.post_instances(file)
+        (study,) = pyorthanc.find_studies(client, {"StudyInstanceUID": STUDY})
+        series, owner = {each.uid[-1]: each for each in study.series}, study.parent_patient.id_
+        first = series["1"].instances[0].id_
+        gone = client.delete_instances_id(first)
+        last = client.delete_instances_id(series["2"].instances[0].id_)
+        whole = client.delete_series_id(series["3"].id_)
+        bulk = client.post_tools_bulk_delete({"Resources": [series["4"].instances[0].id_]})
+        counts = [client.get_studies_id_statistics(study.id_)["CountInstances"]]
+        new = client.post_series_id_modify(
+            series["1"].id_, json={"Replace": {"ProtocolName": "new"}, "KeepSource": False}
+        )
+        counts.append(client.get_studies_id_statistics(study.id_)["CountInstances"])
+        hidden = client.post_series_id_anonymize(series["4"].id_, json={"KeepSource": False})
+        counts.append(client.get_studies_id_statistics(study.id_)["CountSeries"])
+        given = {"Remove": ["StudyID"], "Replace": {"InstitutionName": "RS"}, "KeepSource": False}
+        changed = client.post_studies_id_modify(study.id_, json=given)
+        given = {"Replace": {"PatientID": "R-9", "PatientName": "R^9"}, "Force": True, "KeepSource": False}
+        patient = client.post_patients_id_modify(owner, json=given)
+        patients = [client.get_patients_id(each)["MainDicomTags"]["PatientID"] for each in client.get_patients()]
+        told[name] = {
+            "ancestors": [gone, last, whole, bulk],
+            "counts": counts,
+            "series": (new["Type"], new["InstancesCount"], hidden["InstancesCount"]),
+            "changed": (changed["Type"], changed["InstancesCount"], changed["PatientID"]),
+            "patient": (patient["ID"], patient["InstancesCount"]),
+            "patients": ("R-9" in patients, len(patients), len(client.get_studies())),
+        }
+    assert told["ours"] == told["theirs"]
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "nonsense"])
+def test_transcoded_copies(both: dict[str, pyorthanc.Orthanc], syntax: str) -> None:
+    told = {}
+    for name, client in both.items():
+        stored = client.post_instances(Path(get_testdata_file("MR_small_RLE.dcm")).read_bytes())
+        answers = [
+            client.post(f"{client.url}/{path}/modify", json={"Replace": {"StudyID": "7"}, "Transcode": syntax})
+            for path in (f"instances/{stored['ID']}", f"studies/{stored['ParentStudy']}")
+        ]
+        told[name] = [each.status_code for each in answers]
+        if syntax != "nonsense":
+            (made,) = client.get_studies_id_instances(answers[1].json()["ID"])
+            for content in (answers[0].content, client.get_instances_id_file(made["ID"])):
+                file = pydicom.dcmread(io.BytesIO(content))
+                told[name] += [file.file_meta.TransferSyntaxUID, file.PhotometricInterpretation, file.StudyID]
+                told[name].append(file.pixel_array.tobytes())
+            told[name].append(answers[1].json()["Transcode"])
+    assert told["ours"] == told["theirs"]

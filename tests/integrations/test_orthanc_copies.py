@@ -200,8 +200,6 @@ def test_the_source_goes_where_the_request_wants_and_only_when_all_was_copied(
     khanza: OrthancProgram, stored: None, site: Site
 ) -> None:
     store(site, part10(ct(StudyInstanceUID=STUDY, SeriesInstanceUID=f"{STUDY}.2")))
-    series = sha1(MRN, STUDY, SERIES)
-    refused(khanza.post(f"series/{series}/anonymize", {"KeepSource": False}), 501)  # a part of a study
     broken = Location.objects.order_by("pk")[0]
     Location.objects.filter(pk=broken.pk).update(size=broken.size - 400)  # ends too early
     failed = done(khanza, f"studies/{NAME}/anonymize", {"KeepSource": False})

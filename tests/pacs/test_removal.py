@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pacs.services.query import Level, search
 from pacs.services.rejection_note import rejection_note
 from pacs.services.retrieve import instances_of
 from pacs.services.store import Source, Stored, StoreOutcome, receive_part10, store_instance, store_instances
-from radiology.errors import InvalidValue, NotAllowed, NotFound
+from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import AuditEvent, Job, Patient, ResentDeleted, Site, User
 from radiology.services.jobs import run_due
 from tests.daemons import accepts, wait_until
@@ -342,3 +343,70 @@ def test_a_note_goes_on_to_whoever_was_sent_what_it_rejects(
     finally:
         receiver.kill()
         receiver.wait()
+
+
+def test_deleted_images_are_hidden_restored_and_leave_the_rest(chief: User) -> None:
+    study, _ = stored(3)
+    other = ct(StudyInstanceUID=study.study_instance_uid)
+    store(part10(other))
+    everything = shown(chief, study)
+    series = Series.objects.order_by("pk")[0]
+    with pytest.raises(NotAllowed):
+        removal.delete_images(
+            who=make_user(), study=study, series_instance_uids=[series.series_instance_uid], reason="test"
+        )
+    with pytest.raises(InvalidValue):
+        removal.delete_images(who=chief, study=study, sop_instance_uids=[other.SOPInstanceUID], reason=" ")
+    with pytest.raises(NotFound):
+        removal.delete_images(who=chief, study=study, sop_instance_uids=["1.2.3"], reason="test")
+    made = removal.delete_images(
+        who=chief, study=study, series_instance_uids=[series.series_instance_uid], reason="test"
+    )
+    assert shown(chief, study) == {other.SOPInstanceUID}
+    assert [each.series_instance_uid for each in Series.objects.visible_to(chief)] == [other.SeriesInstanceUID]
+    assert (made.code, made.note_sop_instance_uid, made.instances.count()) == ("images", "", 3)
+    with pytest.raises(NotAllowed):
+        removal.restore(who=make_user("rina", role="radiographer"), removal=made)
+    last = removal.delete_images(who=chief, study=study, sop_instance_uids=[other.SOPInstanceUID], reason="all")
+    assert (last.code, shown(chief, study)) == ("deleted", set())
+    removal.restore(who=chief, removal=made)
+    assert shown(chief, study) == set()  # the study is deleted still
+    removal.restore(who=chief, removal=last)
+    removal.restore(who=chief, removal=made)
+    assert shown(chief, study) == everything
+    assert AuditEvent.objects.filter(event="study.images.deleted").count() == 1
+
+
+def test_deleted_images_that_are_sent_again_are_restored_or_refused_as_the_site_wants(chief: User) -> None:
+    study, files = stored(3)
+    everything = shown(chief, study)
+    first, second, _third = (dcmread(BytesIO(file)).SOPInstanceUID for file in files)
+    removal.delete_images(who=chief, study=study, sop_instance_uids=[first, second], reason="test")
+    Site.objects.update(resent_deleted=ResentDeleted.REFUSE)
+    assert store(files[0]).outcome is StoreOutcome.REFUSED
+    assert store(files[2]).outcome is StoreOutcome.UNCHANGED
+    assert len(shown(chief, study)) == 1
+    Site.objects.update(resent_deleted=ResentDeleted.RESTORE)
+    assert store(files[0]).outcome is StoreOutcome.UNCHANGED
+    assert shown(chief, study) == everything and Removal.objects.get().restored_at is not None
+    removal.delete_images(who=chief, study=study, sop_instance_uids=[first], reason="test")
+    removal.reject(who=chief, study=study, code=RemovalCode.QUALITY)
+    assert store(files[0]).outcome is StoreOutcome.UNCHANGED
+    assert second not in shown(chief, study) and first in shown(chief, study)
+
+
+def test_images_deleted_long_ago_go_for_good_and_may_come_again(chief: User, archive: Path) -> None:
+    study, files = stored(3)
+    first = dcmread(BytesIO(files[0])).SOPInstanceUID
+    removal.delete_images(who=chief, study=study, sop_instance_uids=[first], reason="test")
+    site = Site.objects.default()
+    assert removal.purge(site=site) == 0
+    Removal.objects.update(created_at=timezone.now() - timedelta(days=site.keeps_deleted_for + 1))
+    assert removal.purge(site=site) == 1
+    run_due()
+    assert len(list(archive.rglob("*.dcm"))) == 2 and not Instance.objects.filter(sop_instance_uid=first).exists()
+    with pytest.raises(Conflict):
+        removal.restore(who=chief, removal=Removal.objects.get())
+    assert AuditEvent.objects.filter(event="study.purged").exists()
+    assert store(files[0]).outcome is StoreOutcome.STORED
+    assert len(shown(chief, study)) == 3
