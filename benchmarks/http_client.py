@@ -28,8 +28,8 @@ class Response:
 class HttpClient:
     """Sends `headers` with every request. TCP_NODELAY is set by `http.client` itself."""
 
-    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    def __init__(self, port: int, headers: Mapping[str, str], *, seconds: float = 600) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
         self._headers = dict(headers)
 
     def request(
