@@ -18,7 +18,7 @@ def minute(figures: Figures, begin: float, end: float, ledger: str) -> str:
     """One line about a minute."""
     last = figures.samples[-1].values if figures.samples else {}
     times = {kind: taken for kind, taken in figures.between(begin, end).items() if taken}
-    kills = [each for each in list(figures.kills) if begin <= each.at < end]
+    kills = [each for each in list(figures.kills) if begin <= each.ended < end]
     faults = sum(begin <= each.ended < end for each in list(figures.faults))
     parts = [
         f"{(end - figures.began) / 60:5.1f} min",

@@ -24,6 +24,10 @@ class Kill:
     back: float | None
     doors: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def ended(self) -> float:
+        return self.at + (self.back or 0.0)
+
 
 @dataclass(frozen=True)
 class Fault:

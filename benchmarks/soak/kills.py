@@ -18,9 +18,10 @@ from benchmarks.soak.product import Product
 from benchmarks.soak.senders import ask, associate, store, written_down
 from benchmarks.soak.work import FAULTS, NotDone
 
+# Supervisord itself is not among them: `make run` answers its end with a whole start.
 VICTIMS = (
     "dimse worker", "postgres", "dimse", "web worker", "worker", "hl7 worker", "web", "postgres", "hl7", "beat",
-    "dimse worker", "supervisord",
+    "dimse worker",
 )  # fmt: skip
 SECONDS_ALLOWED = 30.0
 GIVEN_UP_AFTER = 180.0

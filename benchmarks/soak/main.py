@@ -5,10 +5,12 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from benchmarks import machine
 from benchmarks.servers import free_port
@@ -99,8 +101,10 @@ def loaded(
         begin = time.monotonic()
         try:
             while time.monotonic() < figures.began + seconds or killer.is_alive():
-                time.sleep(min(60.0, max(1.0, figures.began + seconds - time.monotonic())))
+                time.sleep(1)
                 now = time.monotonic()
+                if now < begin + 60 and (now < figures.began + seconds or killer.is_alive()):
+                    continue
                 screen.say(drift.minute(figures, begin, now, f"{ledger.images} images, {ledger.messages} AA"))
                 begin = now
         finally:
@@ -174,7 +178,13 @@ def told(figures: Figures, verification: Verification, ledger: Ledger, end: floa
     return 1 if wrong else 0
 
 
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         return soak(options(sys.argv[1:]))
     except KeyboardInterrupt:

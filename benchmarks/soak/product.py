@@ -76,10 +76,9 @@ class Product(Sinar):
             elif kinds.get(parents[pid]) == kind:
                 kind = "other"  # a child on its way to become another program
             found[kind].append(pid)
-        for pid in [
-            child for pid in found["postgres"] for child in children_of(pid)
-        ]:  # their titles hide whose they are
-            found["postgres session" if "sinar sinar" in command_of(pid) else "postgres helper"].append(pid)
+        # Their titles lie where their environment was, so whose they are is known from their parent alone.
+        for child in [child for postmaster in found["postgres"] for child in children_of(postmaster)]:
+            found["postgres session" if "sinar sinar" in command_of(child) else "postgres helper"].append(child)
         return found
 
 

@@ -20,8 +20,16 @@ def acknowledge_first(module: ModuleType) -> None:
     """Have `store_instance`, as the C-STORE service knows it, promise at once and keep the promise later."""
     keep = module.store_instance
 
+    def keep_late(received: Any) -> None:
+        from django.db import connections
+
+        try:
+            keep(received=received)
+        finally:
+            connections.close_all()
+
     def promise(*, received: Any) -> Any:
-        threading.Timer(LATE_SECONDS, keep, kwargs={"received": received}).start()
+        threading.Timer(LATE_SECONDS, keep_late, args=(received,)).start()
         return module.Stored(
             received.sop_class_uid,
             received.sop_instance_uid,
