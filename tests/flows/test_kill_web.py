@@ -1,11 +1,13 @@
-"""The web server's main process is killed: its workers give up the ports at once, and finish what is in hand."""
+"""The web server loses its main process or a worker: ports are given up at once, requests in hand finished."""
 
 import os
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import requests
 
 from tests.daemons import Daemon, accepts, wait_until, web_daemon
 
@@ -32,3 +34,22 @@ def test_workers_whose_main_process_is_killed_give_up_the_port_and_answer_what_i
             assert busy.recv(65536).startswith(b"HTTP/1.1 403")  # no CSRF token; it was answered
         finally:
             second.stop()
+
+
+def test_a_killed_worker_is_replaced_by_one_that_has_nothing_to_load(web):
+    wait_until(lambda: len(web.pids) == 2, what="both workers")
+    killed, other = web.pids
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(web.pids) == 2 and killed not in web.pids, what="a new worker")
+    (new,) = set(web.pids) - {other}
+    os.kill(other, signal.SIGSTOP)  # so that the new one answers
+    try:
+        assert requests.get(f"{web.url}/readyz", timeout=30).status_code == 200
+    finally:
+        os.kill(other, signal.SIGCONT)
+    assert seconds_of_cpu(new) < 1
+
+
+def seconds_of_cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
