@@ -14,7 +14,7 @@ from benchmarks import hl7
 from benchmarks.soak.figures import Figures, Kill
 from benchmarks.soak.images import Images
 from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.product import Product
+from benchmarks.soak.product import Product, children_of
 from benchmarks.soak.senders import ask, associate, store, written_down
 from benchmarks.soak.work import FAULTS, NotDone
 
@@ -110,10 +110,11 @@ class Killer(threading.Thread):
         if not there:
             return Kill(victim, time.monotonic(), None, {})
         pid = self._chance.choice(there)
+        gone = {pid, *children_of(pid)}  # orphans may answer a moment longer
         began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         back: dict[str, float] = {}
-        missing = {"process": lambda: self._replaced(victim, pid, len(there)), **self._doors.all()}
+        missing = {"process": lambda: self._replaced(victim, gone, len(there)), **self._doors.all()}
         while missing and time.monotonic() < began + GIVEN_UP_AFTER:
             for door in list(missing):
                 if door != "process" and "process" in missing:
@@ -125,7 +126,7 @@ class Killer(threading.Thread):
             time.sleep(0.1)
         return Kill(victim, began, None if missing else time.monotonic() - began, back)
 
-    def _replaced(self, victim: str, pid: int, count: int) -> None:
-        now = self._product.processes().get(victim, [])
-        if pid in now or len(now) < count:
+    def _replaced(self, victim: str, gone: set[int], count: int) -> None:
+        now = self._product.processes()
+        if gone & {pid for pids in now.values() for pid in pids} or len(now.get(victim, [])) < count:
             raise NotDone(f"no {victim} in its place")
