@@ -11,7 +11,9 @@ _host = os.environ.get("SINAR_BIND", "127.0.0.1")
 _ports = [os.environ.get("SINAR_HTTP_PORT") or "8000", os.environ.get("SINAR_ORTHANC_PORT") or "8042"]
 # The second port is served by the same processes (radiology.orthanc_port); 0 closes it.
 bind = [f"{_host}:{port}" for port in dict.fromkeys(_ports) if port != "0"]
-worker_class = "gthread"
+worker_class = "radiology.web_worker.WebWorker"
+# Loaded once, before forking: a worker that died is replaced at once, and memory is shared.
+preload_app = True
 workers = int(os.environ.get("SINAR_WEB_WORKERS", "2"))
 threads = int(os.environ.get("SINAR_WEB_THREADS", "16"))
 timeout = 60

@@ -18,11 +18,11 @@ ROOT = project.ROOT
 THROW_AWAY = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
-def debian_packages(screen: Screen) -> None:
-    """Install them where we may. Otherwise the tests that lack one say so."""
+def debian_packages(screen: Screen, purpose: str = "tests") -> None:
+    """Install them where we may. Otherwise what lacks one says so."""
     with screen.step("Debian packages"):
         if shutil.which("dpkg-query"):
-            subprocess.run([ROOT / "deploy" / "debian-packages"], check=False, stdin=subprocess.DEVNULL)
+            subprocess.run([ROOT / "deploy" / "debian-packages", purpose], check=False, stdin=subprocess.DEVNULL)
 
 
 def set_up(screen: Screen, data: Path) -> None:

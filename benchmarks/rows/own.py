@@ -1,0 +1,123 @@
+"""What only Sinar has: pages, its REST API, the viewer."""
+
+import shutil
+
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+from benchmarks.http_client import HttpClient, Response
+from benchmarks.rows import Bench, Row, expect
+from benchmarks.servers import Server
+from benchmarks.servers.sinar import Sinar
+
+# Whether a viewport holds a picture that is not of one colour.
+DRAWN = """() => [...document.querySelectorAll("canvas.cornerstone-canvas")].some((canvas) => {
+  if (!canvas.width || !canvas.height) return false;
+  const small = document.createElement("canvas");
+  small.width = small.height = 32;
+  const context = small.getContext("2d");
+  context.drawImage(canvas, 0, 0, 32, 32);
+  const levels = context.getImageData(0, 0, 32, 32).data.filter((_, place) => place % 4 === 0);
+  return Math.max(...levels) - Math.min(...levels) > 30;
+})"""
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader"]
+FLAGS += ["--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+
+
+class WorklistPage(Row):
+    name = "Page /worklist"
+    only_ours = True
+    pieces = 10
+    client: HttpClient | None = None
+
+    def before(self, server: Server) -> None:
+        assert isinstance(server, Sinar)
+        self.client = self.client or server.session()
+
+    def work(self, server: Server) -> list[Response]:
+        assert self.client is not None
+        return [self.client.get("/worklist?view=studies", Accept="text/html") for _ in range(self.pieces)]
+
+    def check(self, server: Server, result: list[Response]) -> None:
+        for answer in result:
+            expect(answer.status == 200 and b"CT THORAX" in answer.body, (answer.status, answer.headers))
+
+
+class StudyByAccession(Row):
+    name = "/api/v1/studies?accession_number="
+    only_ours = True
+    pieces = 20
+
+    def work(self, server: Server) -> list[Response]:
+        numbers = [self.objects.tiny.accession_number(study) for study in range(self.pieces)]
+        return [server.http.get(f"/api/v1/studies?accession_number={number}") for number in numbers]
+
+    def check(self, server: Server, result: list[Response]) -> None:
+        for number, answer in enumerate(result):
+            uid = self.objects.tiny.study_uid(number)
+            expect(answer.status == 200 and answer.body.count(f'"{uid}"'.encode()) == 1, answer.body[:500])
+
+
+class FirstImage(Row):
+    """From navigation to the first picture in a viewport, in a browser that has shown the viewer before."""
+
+    name = "First image of a 500-slice CT"
+    only_ours = True
+    seconds: float | None = 1.5
+    is_new_browser = False
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.playwright: Playwright | None = None
+        self.browser: Browser
+        self.context: BrowserContext | None = None
+        self.page: Page
+
+    def before(self, server: Server) -> None:
+        assert isinstance(server, Sinar)
+        if self.playwright is None:
+            self.playwright = sync_playwright().start()
+            self.browser = self.playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        if self.context is None or self.is_new_browser:
+            self._sign_in(server)
+        self.page = self._context.new_page()
+
+    @property
+    def _context(self) -> BrowserContext:
+        assert self.context is not None
+        return self.context
+
+    def _sign_in(self, server: Sinar) -> None:
+        self.context = self.browser.new_context(
+            base_url=f"http://127.0.0.1:{server.http_port}", viewport={"width": 1280, "height": 800}
+        )
+        page = self.context.new_page()
+        page.goto("/accounts/login/")
+        page.locator("input[name=login]").fill("admin")
+        page.locator("input[name=password]").fill(server.password)
+        page.locator("form:has(input[name=password]) button[type=submit]").first.click()
+        page.wait_for_url("**/")
+        page.close()
+
+    def work(self, server: Server) -> None:
+        self.page.goto(f"/viewer?StudyInstanceUIDs={self.objects.ct.study_uid()}", wait_until="commit")
+        self.page.wait_for_function(DRAWN, timeout=90_000, polling="raf")
+
+    def check(self, server: Server, result: None) -> None:
+        expect(bool(self.page.evaluate(DRAWN)), "nothing is drawn")
+        self.page.close()
+        if self.is_new_browser:
+            self._context.close()
+
+    def close(self) -> None:
+        if self.playwright is not None:
+            self.browser.close()
+            self.playwright.stop()
+
+
+class FirstImageEver(FirstImage):
+    name = "First image, in a browser that never saw the viewer"
+    seconds = None
+    is_new_browser = True
+
+
+ROWS = [WorklistPage, StudyByAccession, FirstImage, FirstImageEver]

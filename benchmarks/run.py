@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""`make bench`: what the comparison needs, then the comparison, which gets the arguments (`ARGS="--rows QIDO"`)."""
+
+import os
+import signal
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[0] = ROOT
+
+from deploy import python_version  # noqa: E402
+
+
+def main() -> int:
+    from deploy import project
+    from deploy.screen import Screen, SetUpFailed
+    from deploy.suite import debian_packages
+
+    screen = Screen()
+    try:
+        project.install(screen, "requirements-dev.txt")
+        debian_packages(screen, "bench")
+    except SetUpFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the comparison, which ends its servers
+    command = [str(project.PYTHON), "-c", "import sys; from benchmarks.compare import main; sys.exit(main())"]
+    with subprocess.Popen([*command, *sys.argv[1:]], cwd=ROOT, env=project.environment()) as process:
+        return process.wait()
+
+
+if __name__ == "__main__":
+    python_version.ensure()
+    sys.exit(main())

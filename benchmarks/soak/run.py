@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""`make soak`: what it needs, then the soak, which gets the arguments (`ARGS="--minutes 60 --kills 50"`)."""
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[0] = ROOT
+
+from deploy import python_version  # noqa: E402
+
+
+def main() -> None:
+    from deploy import project
+    from deploy.screen import Screen, SetUpFailed
+    from deploy.suite import debian_packages
+
+    screen = Screen()
+    try:
+        project.install(screen, "requirements-dev.txt")
+        debian_packages(screen)
+    except SetUpFailed as error:
+        sys.exit(str(error))
+    os.chdir(ROOT)
+    command = [str(project.PYTHON), "-c", "import sys; from benchmarks.soak.main import main; sys.exit(main())"]
+    os.execve(command[0], [*command, *sys.argv[1:]], project.environment())
+
+
+if __name__ == "__main__":
+    python_version.ensure()
+    main()
