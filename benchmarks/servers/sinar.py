@@ -73,7 +73,7 @@ class Sinar(Server):
         return f"/api/v1/studies/{study_uid}/archive"
 
     def thumbnail_path(self, instance: str) -> str:
-        return f"{self.dicomweb}/{instance}/thumbnail"
+        return f"{self.dicomweb}/{instance}/thumbnail?viewport=128,128"
 
     def session(self) -> HttpClient:
         """A client that is signed in as a person, for the pages."""
