@@ -15,7 +15,7 @@ from types import FrameType
 from benchmarks import dcmtk, machine, report
 from benchmarks.objects import Objects
 from benchmarks.report import Result
-from benchmarks.rows import Bench, Row, Wrong, all_rows
+from benchmarks.rows import Bench, Row, all_rows
 from benchmarks.servers import Server, free_port
 from benchmarks.servers.orthanc import Orthanc, OrthancPostgreSQL
 from benchmarks.servers.sinar import Sinar
@@ -95,8 +95,8 @@ def measure(row: Row, servers: Sequence[Server], runs: int, screen: Screen) -> R
                     outcome = row.work(server)
                     seconds = (time.perf_counter() - began) / row.pieces
                     row.check(server, outcome)
-                except (Wrong, SetUpFailed) as error:
-                    result.failures[server.name] = str(error)[:500]
+                except Exception as error:  # whatever is wrong with this answer, the others are worth knowing
+                    result.failures[server.name] = f"{type(error).__name__}: {str(error)[:500]}"
                     result.seconds.pop(server.name, None)
                     screen.say(f"    {server.name}: {error}")
                     continue
@@ -137,20 +137,23 @@ def compare(chosen: argparse.Namespace) -> int:
             "Machine": machine.describe(folder),
             "Servers": [server.version() for server in servers],
         }
+        names = [server.name for server in servers]
         before = machine.load()
+        clients = dcmtk.run("storescu", "--version").splitlines()[0].strip("$ ")
+        to = chosen.results or (None if chosen.rows else ROOT / "benchmarks" / "RESULTS.md")
         for row in rows:
             with screen.step(row.name):
                 results.append(measure(row(Bench(objects, received)), servers, chosen.runs, screen))
-        facts["Run"] = [
-            f"{began:%Y-%m-%d %H:%M} UTC, in {(datetime.now(UTC) - began).seconds // 60} minutes",
-            f"{chosen.runs} runs of each row, after one that is not counted",
-            f"Load average before the first row {before}, after the last {machine.load()}",
-            f"{dcmtk.run('storescu', '--version').splitlines()[0].strip('$ ')}; TCP_NODELAY=1 for dcmtk and Orthanc",
-        ]
-        names = [server.name for server in servers]
+            facts["Run"] = [
+                f"{began:%Y-%m-%d %H:%M} UTC, in {(datetime.now(UTC) - began).seconds // 60} minutes",
+                f"{chosen.runs} runs of each row, after one that is not counted",
+                f"Load average before the first row {before}, after the last {machine.load()}",
+                f"{clients}; TCP_NODELAY=1 for them and for Orthanc",
+            ]
+            if to:  # after each row: what was measured outlives a run that is cut short
+                report.write(to, results, names, facts)
         screen.say("\n" + report.for_screen(results, names))
-        if to := chosen.results or (None if chosen.rows else ROOT / "benchmarks" / "RESULTS.md"):
-            report.write(to, results, names, facts)
+        if to:
             screen.say(f"\nWritten to {to}")
         if chosen.keep:
             keep(servers, screen)
