@@ -90,18 +90,21 @@ def measure(row: Row, servers: Sequence[Server], runs: int, screen: Screen) -> R
                     continue
                 row.before(server)
                 os.sync()  # what others wrote must not be written at this one's cost
-                began = time.perf_counter()
+                cpu, began = server.cpu(), time.perf_counter()
                 try:
                     outcome = row.work(server)
                     seconds = (time.perf_counter() - began) / row.pieces
+                    cpu = (server.cpu() - cpu) / row.pieces
                     row.check(server, outcome)
                 except Exception as error:  # whatever is wrong with this answer, the others are worth knowing
                     result.failures[server.name] = f"{type(error).__name__}: {str(error)[:500]}"
                     result.seconds.pop(server.name, None)
+                    result.cpu.pop(server.name, None)
                     screen.say(f"    {server.name}: {error}")
                     continue
                 if run:
                     result.seconds.setdefault(server.name, []).append(seconds)
+                    result.cpu.setdefault(server.name, []).append(cpu)
     finally:
         row.close()
     return result

@@ -63,6 +63,9 @@ class Sinar(Server):
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
 
+    def processes(self) -> list[int]:
+        return [self.process.pid]
+
     def version(self) -> str:
         commit = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=project.ROOT, capture_output=True, text=True, check=False
