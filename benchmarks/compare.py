@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from benchmarks import dcmtk, machine, report
 from benchmarks.objects import Objects
 from benchmarks.report import Result
-from benchmarks.rows import Bench, Row, Wrong, all_rows
+from benchmarks.rows import Bench, Row, all_rows
 from benchmarks.servers import Server, free_port
 from benchmarks.servers.orthanc import Orthanc, OrthancPostgreSQL
 from benchmarks.servers.sinar import Sinar
@@ -89,18 +90,21 @@ def measure(row: Row, servers: Sequence[Server], runs: int, screen: Screen) -> R
                     continue
                 row.before(server)
                 os.sync()  # what others wrote must not be written at this one's cost
-                began = time.perf_counter()
+                cpu, began = server.cpu(), time.perf_counter()
                 try:
                     outcome = row.work(server)
                     seconds = (time.perf_counter() - began) / row.pieces
+                    cpu = (server.cpu() - cpu) / row.pieces
                     row.check(server, outcome)
-                except (Wrong, SetUpFailed) as error:
-                    result.failures[server.name] = str(error)[:500]
+                except Exception as error:  # whatever is wrong with this answer, the others are worth knowing
+                    result.failures[server.name] = f"{type(error).__name__}: {str(error)[:500]}"
                     result.seconds.pop(server.name, None)
+                    result.cpu.pop(server.name, None)
                     screen.say(f"    {server.name}: {error}")
                     continue
                 if run:
                     result.seconds.setdefault(server.name, []).append(seconds)
+                    result.cpu.setdefault(server.name, []).append(cpu)
     finally:
         row.close()
     return result
@@ -129,27 +133,30 @@ def compare(chosen: argparse.Namespace) -> int:
     results = []
     began = datetime.now(UTC)
     with running(servers, screen), dcmtk.receiver(port, received):
-        for server in servers:
+        for server in servers if any(row.reads for row in rows) else ():
             with screen.step(f"Loading {server.name}"):
                 load(server, objects)
         facts = {
             "Machine": machine.describe(folder),
             "Servers": [server.version() for server in servers],
         }
+        names = [server.name for server in servers]
         before = machine.load()
+        clients = dcmtk.run("storescu", "--version").splitlines()[0].strip("$ ")
+        to = chosen.results or (None if chosen.rows else ROOT / "benchmarks" / "RESULTS.md")
         for row in rows:
             with screen.step(row.name):
                 results.append(measure(row(Bench(objects, received)), servers, chosen.runs, screen))
-        facts["Run"] = [
-            f"{began:%Y-%m-%d %H:%M} UTC, in {(datetime.now(UTC) - began).seconds // 60} minutes",
-            f"{chosen.runs} runs of each row, after one that is not counted",
-            f"Load average before the first row {before}, after the last {machine.load()}",
-            f"{dcmtk.run('storescu', '--version').splitlines()[0].strip('$ ')}; TCP_NODELAY=1 for dcmtk and Orthanc",
-        ]
-        names = [server.name for server in servers]
+            facts["Run"] = [
+                f"{began:%Y-%m-%d %H:%M} UTC, in {(datetime.now(UTC) - began).seconds // 60} minutes",
+                f"{chosen.runs} runs of each row, after one that is not counted",
+                f"Load average before the first row {before}, after the last {machine.load()}",
+                f"{clients}; TCP_NODELAY=1 for them and for Orthanc",
+            ]
+            if to:  # after each row: what was measured outlives a run that is cut short
+                report.write(to, results, names, facts)
         screen.say("\n" + report.for_screen(results, names))
-        if to := chosen.results or (None if chosen.rows else ROOT / "benchmarks" / "RESULTS.md"):
-            report.write(to, results, names, facts)
+        if to:
             screen.say(f"\nWritten to {to}")
         if chosen.keep:
             keep(servers, screen)
@@ -176,7 +183,13 @@ def empty(servers: Sequence[Server], received: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         return compare(options(sys.argv[1:]))
     except KeyboardInterrupt:

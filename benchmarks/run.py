@@ -2,8 +2,6 @@
 """`make bench`: what the comparison needs, then the comparison, which gets the arguments (`ARGS="--rows QIDO"`)."""
 
 import os
-import signal
-import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -12,7 +10,7 @@ sys.path[0] = ROOT
 from deploy import python_version  # noqa: E402
 
 
-def main() -> int:
+def main() -> None:
     from deploy import project
     from deploy.screen import Screen, SetUpFailed
     from deploy.suite import debian_packages
@@ -22,14 +20,12 @@ def main() -> int:
         project.install(screen, "requirements-dev.txt")
         debian_packages(screen, "bench")
     except SetUpFailed as error:
-        print(error, file=sys.stderr)
-        return 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the comparison, which ends its servers
+        sys.exit(str(error))
+    os.chdir(ROOT)
     command = [str(project.PYTHON), "-c", "import sys; from benchmarks.compare import main; sys.exit(main())"]
-    with subprocess.Popen([*command, *sys.argv[1:]], cwd=ROOT, env=project.environment()) as process:
-        return process.wait()
+    os.execve(command[0], [*command, *sys.argv[1:]], project.environment())
 
 
 if __name__ == "__main__":
     python_version.ensure()
-    sys.exit(main())
+    main()

@@ -37,6 +37,7 @@ class Bench:
 
 class Row:
     """`goal` is how many times as fast as the peer we aim at being; for what only we have, `seconds` at most.
+    `reads`: it asks for what the servers were loaded with.
 
     `pieces` is how many times `work` does the same: the table gives the time of one.
     """
@@ -46,6 +47,7 @@ class Row:
     then = ""
     only_ours = False
     seconds: float | None = None
+    reads = True
     pieces = 1
 
     def __init__(self, bench: Bench) -> None:

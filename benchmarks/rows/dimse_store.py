@@ -11,6 +11,8 @@ from benchmarks.servers import Server
 class Store(Row):
     """All objects of a set over one association."""
 
+    reads = False
+
     @property
     def set(self) -> ObjectSet:
         return self.objects.ct

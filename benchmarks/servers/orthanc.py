@@ -70,6 +70,9 @@ class Orthanc(Server):
         self.process.terminate()
         self.process.wait()
 
+    def processes(self) -> list[int]:
+        return [self.process.pid]
+
     def version(self) -> str:
         plugin = self.http.get("/plugins/dicom-web").json()["Version"]
         return f"{self.name}: {self.system['Version']}, DICOMweb plugin {plugin}; defaults, no authentication"
@@ -106,6 +109,10 @@ class OrthancPostgreSQL(Orthanc):
         url = urlsplit(self.postgres.url(self.password))
         uri = f"postgresql://{url.username}:{self.password}@/sinar?{url.query}"
         return {"PostgreSQL": {"EnableIndex": True, "EnableStorage": False, "ConnectionUri": uri}}
+
+    def processes(self) -> list[int]:
+        assert self.postgres.process is not None
+        return [*super().processes(), self.postgres.process.pid]
 
     def stop(self) -> None:
         try:

@@ -63,6 +63,9 @@ class Sinar(Server):
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
 
+    def processes(self) -> list[int]:
+        return [self.process.pid]
+
     def version(self) -> str:
         commit = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=project.ROOT, capture_output=True, text=True, check=False
@@ -73,7 +76,7 @@ class Sinar(Server):
         return f"/api/v1/studies/{study_uid}/archive"
 
     def thumbnail_path(self, instance: str) -> str:
-        return f"{self.dicomweb}/{instance}/thumbnail"
+        return f"{self.dicomweb}/{instance}/thumbnail?viewport=128,128"
 
     def session(self) -> HttpClient:
         """A client that is signed in as a person, for the pages."""

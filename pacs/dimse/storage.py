@@ -3,6 +3,7 @@
 Each fragment goes from the socket's buffer to the store service; no object is ever held in memory.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -12,14 +13,16 @@ from pacs.dimse.acceptor import ServedAssociation, record
 from pacs.dimse.message import CommandField, Status
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
-from pacs.models import ApplicationEntity
+from pacs.models import ApplicationEntity, Volume
 from pacs.services.storage_classes import is_storage
 from pacs.services.store import Source, Stored, StoreOutcome, receive, store_instance
+from pacs.storage import current_volume
 from radiology.dicom import is_uid
 from radiology.errors import DataSetMismatch
 from radiology.models import AuditAction
 
 MOST_AUDITED_STUDIES = 1000
+VOLUME_SECONDS = 1.0
 
 
 class StorageClasses:
@@ -57,6 +60,7 @@ def store(request: Request) -> Iterator[Answer]:
         transfer_syntax_uid=request.context.transfer_syntax,
         sop_class_uid=request.context.abstract_syntax,
         sop_instance_uid=sop_instance_uid,
+        volume=_volume(request.association),
     ) as incoming:
         for fragment in request.fragments():
             incoming.write(fragment)
@@ -85,6 +89,15 @@ def audit_studies(association: ServedAssociation) -> None:
 
 def _source(association: ServedAssociation) -> Source:
     return association.state.setdefault("source", Source.of_node(association.node))
+
+
+def _volume(association: ServedAssociation) -> Volume:
+    """The volume that takes new objects, looked for once in a while."""
+    volume, until = association.state.get("volume", (None, 0.0))
+    if volume is None or time.monotonic() > until:
+        volume = current_volume()
+        association.state["volume"] = volume, time.monotonic() + VOLUME_SECONDS
+    return volume
 
 
 def _tally(association: ServedAssociation, stored: Stored) -> None:

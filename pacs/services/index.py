@@ -61,6 +61,10 @@ class Indexer:
         """The row of the study that an object joins."""
         return self._series[_series_key(received)].study_ref_id
 
+    def filed_under(self, received: Received) -> tuple[Study, Series]:
+        """The study that an object names, and its series."""
+        return self._studies[_study_key(received)], self._series[_series_key(received)]
+
     def tell(self, stored: Sequence[Received], instances: Sequence[int]) -> None:
         """Send `studies_stored` about the studies that `stored` joined as the rows `instances`."""
         studies = {self.study(each) for each in stored}

@@ -7,20 +7,22 @@ what contradicts the archive is kept aside as a HeldObject and the first one sta
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
-from pacs.models import HeldObject, HeldReason, Instance, Location
+from pacs.models import HeldObject, HeldReason, Instance, Location, Study
 from pacs.services.deletion import REFUSED, may_return, may_return_to
 from pacs.services.duplicates import Difference, difference
 from pacs.services.incoming import Incoming, Received, Source, receive, receive_part10
 from pacs.services.index import Indexer
+from pacs.services.joining import Changed, Joining, forget, learn
 from pacs.services.part10 import HEAD_SIZE
 from pacs.services.rejection import apply_note, hide, note_of, rejected_among
+from pacs.signals import studies_stored
 from pacs.storage import backend
 from radiology.errors import OutOfResources, RadiologyError
 from radiology.services.identity import insert_missing
@@ -146,7 +148,12 @@ def _store_batch(received: list[Received]) -> list[Stored | None]:
         published: list[Received] = []
         try:
             with transaction.atomic():
-                return _insert(received, published)
+                joining = Joining.of(received)
+                return _insert(received, published) if joining is None else _join(joining, received, published)
+        except Changed:
+            _retract(published)
+            forget(received)
+            return _store_batch(received)
         except (OperationalError, InterfaceError) as error:
             # Two batches that touch the same rows in another order: PostgreSQL lets one of them go on.
             if getattr(error.__cause__, "sqlstate", None) in ROLLED_BACK and attempt < ATTEMPTS:
@@ -166,6 +173,16 @@ def _store_batch(received: list[Received]) -> list[Stored | None]:
             _retract(published)
             raise
     raise AssertionError("unreachable")
+
+
+def _join(joining: Joining, received: list[Received], published: list[Received]) -> list[Stored | None]:
+    """The short way: all of them belong to series that are known."""
+    published.extend(received)
+    paths = dict(zip(map(id, received), _publish(received), strict=True))
+    made = joining.insert(paths)
+    _remove_rejected(received, joining.study)
+    studies_stored.send(sender=Study, studies=joining.studies, new=[], instances=made)
+    return [_outcome(each, StoreOutcome.STORED) for each in received]
 
 
 def _insert(received: list[Received], published: list[Received]) -> list[Stored | None]:
@@ -200,14 +217,16 @@ def _insert(received: list[Received], published: list[Received]) -> list[Stored 
         for each, path in zip(new, paths, strict=True)
     )
     indexer.count(new)
-    _remove_rejected(new, indexer)
+    _remove_rejected(new, indexer.study)
     indexer.tell(new, [made[each.sop_instance_uid] for each in new])
+    for each in new:
+        learn(each, *indexer.filed_under(each))
     for each in new:
         results[each.sop_instance_uid] = _outcome(each, StoreOutcome.STORED)
     return [results.get(each.sop_instance_uid) for each in received]
 
 
-def _remove_rejected(new: Sequence[Received], indexer: Indexer) -> None:
+def _remove_rejected(new: Sequence[Received], study_of: Callable[[Received], int]) -> None:
     """Hide those of the new objects that were rejected before they came, and what new notes reject."""
     for site in {each.source.site.pk for each in new}:
         uids = [each.sop_instance_uid for each in new if each.source.site.pk == site]
@@ -216,7 +235,7 @@ def _remove_rejected(new: Sequence[Received], indexer: Indexer) -> None:
     for each in new:
         note = note_of(each)
         if note is not None:
-            apply_note(received=each, note=note, study=indexer.study(each))
+            apply_note(received=each, note=note, study=study_of(each))
 
 
 def _publish(received: list[Received]) -> list[str]:
@@ -362,7 +381,9 @@ def store_instance(*, received: Received) -> Stored:
 
 def _commit(batch: list[_Ticket]) -> None:
     try:
-        taken = _taken([ticket.received for ticket in batch])
+        received = [ticket.received for ticket in batch]
+        # The short way finds out by itself.
+        taken = {} if Joining.of(received) else _taken(received)
         for ticket in batch:
             if _key(ticket.received) in taken:
                 ticket.repeated, ticket.done = taken, True

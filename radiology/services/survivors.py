@@ -45,7 +45,12 @@ def survivors_of_numbers(numbers: Iterable[str], *, issuer: str = "", sites: Ite
     found = Patient.objects.exclude(merged_into=None).filter(site__in=within, patient_id__in=list(numbers))
     if issuer:
         found = found.filter(issuer_of_patient_id=issuer)
-    return sorted({survivor_of(each).pk for each in found.select_related("merged_into")[:100]})
+    # Each search by PatientID asks, and hardly ever is there one: all their columns only then.
+    merged = list(found.values_list("pk", flat=True)[:100])
+    if not merged:
+        return []
+    rows = Patient.objects.filter(pk__in=merged).select_related("merged_into")
+    return sorted({survivor_of(each).pk for each in rows})
 
 
 def former_numbers(patient: Patient) -> list[Patient]:
