@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make bench`: what the comparison needs, then the comparison, which gets the arguments (`ARGS="--rows QIDO"`)."""
+"""What `make bench` and `make scale` need, then the one that is named, with its arguments (`ARGS="--rows QIDO"`)."""
 
 import os
 import signal
@@ -25,8 +25,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the comparison, which ends its servers
-    command = [str(project.PYTHON), "-c", "import sys; from benchmarks.compare import main; sys.exit(main())"]
-    with subprocess.Popen([*command, *sys.argv[1:]], cwd=ROOT, env=project.environment()) as process:
+    program, *arguments = sys.argv[1:]
+    command = [str(project.PYTHON), "-c", f"import sys; from benchmarks.{program} import main; sys.exit(main())"]
+    with subprocess.Popen([*command, *arguments], cwd=ROOT, env=project.environment()) as process:
         return process.wait()
 
 
