@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make bench`: what the comparison needs, then the comparison, which gets the arguments (`ARGS="--rows QIDO"`)."""
+"""What `make bench`, `make scale` and `make soak` need, then the one that is named, with its arguments."""
 
 import os
 import sys
@@ -22,8 +22,9 @@ def main() -> None:
     except SetUpFailed as error:
         sys.exit(str(error))
     os.chdir(ROOT)
-    command = [str(project.PYTHON), "-c", "import sys; from benchmarks.compare import main; sys.exit(main())"]
-    os.execve(command[0], [*command, *sys.argv[1:]], project.environment())
+    program, *arguments = sys.argv[1:]
+    command = [str(project.PYTHON), "-c", f"import sys; from benchmarks.{program} import main; sys.exit(main())"]
+    os.execve(command[0], [*command, *arguments], project.environment())
 
 
 if __name__ == "__main__":
