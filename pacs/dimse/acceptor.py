@@ -4,10 +4,11 @@ Everything that surrounds a handler stands here once: the caller's rights, the d
 the step from error to status, the audit trail.
 """
 
+import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import psycopg
@@ -265,12 +266,13 @@ class Acceptor:
         failure: Exception | None = None
         has_answered = False
         try:
-            for answer in self._answers(request, operation):
-                if has_answered:
-                    raise RuntimeError("an answer after the final one")
-                status = answer.status
-                has_answered = not is_pending(status)
-                self._send(request, answer)
+            with contextlib.closing(self._answers(request, operation)) as answers:
+                for answer in answers:
+                    if has_answered:
+                        raise RuntimeError("an answer after the final one")
+                    status = answer.status
+                    has_answered = not is_pending(status)
+                    self._send(request, answer)
             if not has_answered:
                 raise RuntimeError("no final answer")
         except (Closed, ProtocolError):
@@ -286,7 +288,7 @@ class Acceptor:
         finally:
             self._note(request, operation, status, failure)
 
-    def _answers(self, request: Request, operation: Operation | None) -> Iterator[Answer]:
+    def _answers(self, request: Request, operation: Operation | None) -> Generator[Answer, None, None]:
         command = request.command
         named = command.get("AffectedSOPClassUID") or command.get("RequestedSOPClassUID")
         if operation is None:
