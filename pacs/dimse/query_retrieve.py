@@ -26,6 +26,8 @@ LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 UNIQUE_KEYS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 # While a destination is waited for, the requestor is told this often that the operation goes on.
 SIGN_SECONDS = 10.0
+# A destination that has as many associations as it may is waited for; nobody could begin the operation again for us.
+PLACE_SECONDS = 120.0
 
 
 def find(request: Request) -> Iterator[Answer]:
@@ -69,6 +71,7 @@ def move(request: Request) -> Iterator[Answer]:
                 places=Location.objects.all,
                 attempts=1,
                 gives_up=False,
+                patience=PLACE_SECONDS,
                 originator=originator,
             )
             yield from _send_group(request, progress, sending, targets)

@@ -36,8 +36,8 @@ from radiology.errors import Busy, OutOfResources, Unreachable
 CONNECT_SECONDS = 10.0
 # A peer may think about a request, or about what it has been sent, for this long.
 ANSWER_SECONDS = 60.0
-# For a place among the associations that a node may be asked for: until somebody who looks on has had enough, else.
-PLACE_SECONDS, PATIENT_SECONDS = 2.0, 60.0
+# For a place among the associations that a node may be asked for, unless somebody has more patience.
+PLACE_SECONDS = 2.0
 LOOK_SECONDS = 0.25
 # To end an association in order, and to call off what was asked for.
 RELEASE_SECONDS = 5.0
@@ -151,7 +151,7 @@ def associate(
     beat: Callable[[], object] | None = None,
     seconds: float = math.inf,
     calling: str = "",
-    patience: float | None = None,
+    patience: float = PLACE_SECONDS,
 ) -> Iterator[RequestedAssociation]:
     """An association with `node` for pairs of SOP class and transfer syntax (or several), released at the end.
 
@@ -166,9 +166,7 @@ def associate(
         ProposedContext(2 * number + 1, sop_class, (syntaxes,) if isinstance(syntaxes, str) else syntaxes)
         for number, (sop_class, syntaxes) in enumerate(contexts)
     )
-    if patience is None:
-        patience = min(PATIENT_SECONDS if beat else PLACE_SECONDS, seconds)
-    with given_back(_place(node, patience, beat)):
+    with given_back(_place(node, min(patience, seconds), beat)):
         yield from _associate(node, proposed, roles or {}, beat, seconds, calling)
 
 

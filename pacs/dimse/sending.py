@@ -17,7 +17,7 @@ from django.db import close_old_connections, connections
 from django.db.models import QuerySet
 
 from pacs.dimse.connection import BEAT_SECONDS, Connection
-from pacs.dimse.requestor import RequestedAssociation, associate
+from pacs.dimse.requestor import PLACE_SECONDS, RequestedAssociation, associate
 from pacs.dimse.scu import send
 from pacs.dimse.suboperations import Target
 from pacs.models import ApplicationEntity, Location
@@ -47,7 +47,8 @@ class Sending:
     """The objects of one negotiation on their way to `node`.
 
     `places` finds a target's Location by key. An object with which the association ends `attempts` times
-    is given up. `gives_up`: five such in a row mean that the node is. `originator` becomes part of each
+    is given up. `gives_up`: five such in a row mean that the node is. `patience` seconds are waited for a
+    first place among the associations that the node may have. `originator` becomes part of each
     C-STORE command. Not to be used twice.
     """
 
@@ -60,6 +61,7 @@ class Sending:
         places: Callable[[], QuerySet[Location]],
         attempts: int,
         gives_up: bool,
+        patience: float = PLACE_SECONDS,
         originator: dict[str, Any] | None = None,
     ) -> None:
         self._node = node
@@ -68,6 +70,7 @@ class Sending:
         self._places = places
         self._attempts = attempts
         self._gives_up = gives_up
+        self._patience = patience
         self._originator = originator or {}
         self._lock = threading.Lock()
         self._locations: dict[int, Location] = {}
@@ -77,6 +80,7 @@ class Sending:
         self._settled: queue.SimpleQueue[Sent | None] = queue.SimpleQueue()
         self._open: set[Connection] = set()
         self._moved = 0
+        self._first = threading.Event()  # the first association is there, or will never be
         self._no_more = threading.Event()
         self._over = threading.Event()
         self._failure: Exception | None = None
@@ -125,6 +129,8 @@ class Sending:
 
     def _work(self, is_first: bool) -> None:
         try:
+            while not is_first and not self._first.wait(BEAT_SECONDS):
+                self._beat()
             while self._waiting and not self._no_more.is_set() and not self._over.is_set():
                 self._associate(is_first)
         except _Stopped:
@@ -132,9 +138,10 @@ class Sending:
         except Exception as error:
             if self._failure is None or is_first or not isinstance(error, Unreachable):
                 self._failure = error
-            if not isinstance(error, Unreachable):
-                self._no_more.set()
+            if not self._first.is_set() or not isinstance(error, Unreachable):
+                self._no_more.set()  # where the first cannot be had, the others need not try
         finally:
+            self._first.set()
             connections.close_all()
             self._settled.put(None)
 
@@ -144,9 +151,10 @@ class Sending:
         connection: Connection | None = None
         try:
             # The first one waits for a place, the others are done without.
-            patience = None if is_first else 0.0
+            patience = self._patience if is_first else 0.0
             with associate(self._node, self._contexts, beat=self._beat, patience=patience) as association:
                 associated, connection = True, association.connection
+                self._first.set()
                 with self._lock:
                     self._open.add(connection)
                 while (found := self._next()) is not None:
