@@ -41,7 +41,8 @@ class DownloadsMiddleware:
         caller = caller_of(request)
         with self._lock:
             if self._open[caller] >= most:
-                response.close()
+                for close in response._resource_closers:  # not the request, which goes on
+                    close()
                 return _refused(request, most)
             self._open[caller] += 1
         # At its end, however it ends: also a response that nobody closes.
