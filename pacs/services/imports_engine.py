@@ -108,7 +108,8 @@ class _Read:
 class Engine:
     """One run in this process. `stop` may be set by anybody at any time.
 
-    `rate`: bytes a second at most, 0 for no limit. `counted`: the listing is gone through a second time, at once, to know how much there is; or what to ask instead.
+    `rate`: bytes a second at most, 0 for no limit. `counted`: the listing is gone through a second time, at once, to
+    know how much there is; or what to ask instead.
     """
 
     def __init__(
