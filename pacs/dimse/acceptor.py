@@ -6,6 +6,7 @@ the step from error to status, the audit trail.
 
 import contextlib
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -47,8 +48,12 @@ SLOWEST = 1024  # bytes a second
 # How long a caller waits for a place before it is told that there is none, and how often it looks.
 PLACE_SECONDS = 1.5
 LOOK_SECONDS = 0.1
+# Of this process. The others are told at once.
+MOST_WAITERS = 16
 # A service that failed between messages is called again after so many seconds.
 AFTER_FAILURE = 5.0
+
+_waiters = threading.BoundedSemaphore(MOST_WAITERS)
 
 
 class ServedAssociation(Association):
@@ -97,6 +102,7 @@ class Acceptor:
     ) -> None:
         self.address = address
         self.is_known = False
+        self.is_decided = False  # whether it is let in: only the farewell takes time from then on
         self.priority = NodePriority.NORMAL
         self._enter = enter
         self._place: Place | None = None
@@ -166,6 +172,7 @@ class Acceptor:
         if node is not None:
             self.is_known, self.priority = node.pk is not None, NodePriority(node.priority)
             rejection = self._find_place(node)
+        self.is_decided = True
         titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
         if rejection is not None or node is None:
             log.warning("association_rejected", address=self.address, reason=rejection and rejection.reason, **titles)
@@ -188,21 +195,32 @@ class Acceptor:
         """Take one of the node's places and one of this process's. None, or why there is none."""
         close_old_connections()
         until = time.monotonic() + PLACE_SECONDS
-        is_limited = limit_of(node, Way.FROM) > 0
-        while True:
-            if is_limited and self._place is None:
+        # A flood of others does not stand before a device's request while it waits.
+        waits = self.priority is NodePriority.DEVICE
+        has_turn = False
+        try:
+            while True:
                 try:
-                    self._place = PLACES.take(node, Way.FROM)
+                    if self._take_place(node):
+                        return None
                 except psycopg.Error as error:
                     log.error("association_without_database", address=self.address, exc_info=error)
                     return pdu.TEMPORARY_CONGESTION
-            if (self._place is not None or not is_limited) and self._enter(self):
-                return None
-            if time.monotonic() >= until:
-                of_node = self._place is None and is_limited
-                log.warning("association_limit_reached", address=self.address, node=node.pk, of_node=of_node)
-                return pdu.LOCAL_LIMIT_EXCEEDED
-            time.sleep(LOOK_SECONDS)
+                if not waits:
+                    waits = has_turn = _waiters.acquire(blocking=False)
+                if not waits or time.monotonic() >= until:
+                    log.warning("association_limit_reached", address=self.address, node=node.pk)
+                    return pdu.LOCAL_LIMIT_EXCEEDED
+                time.sleep(LOOK_SECONDS)
+        finally:
+            if has_turn:
+                _waiters.release()
+
+    def _take_place(self, node: ApplicationEntity) -> bool:
+        is_limited = limit_of(node, Way.FROM) > 0
+        if is_limited and self._place is None:
+            self._place = PLACES.take(node, Way.FROM)
+        return (self._place is not None or not is_limited) and self._enter(self)
 
     def _serve_messages(self, association: ServedAssociation) -> bytes:
         """Until the peer releases, which is raised; or until we end it, with the PDU that is returned."""

@@ -36,6 +36,7 @@ MOST_PENDING_OF_ADDRESS = 200
 MOST_PENDING_BYTES = 32 * 1024 * 1024
 # Complete requests that are looked at side by side, and how long the others wait for their turn.
 MOST_ADMITTED = 64
+MOST_LEAVING = 512
 TURN_SECONDS = 1.5
 # Of ten places one is left for nodes that are not bulk, and one more for devices.
 RESERVED = 10
@@ -194,7 +195,7 @@ class Worker:
         now = time.monotonic()
         waiting = []
         for pending in self._complete:
-            if len(self._admitted) < MOST_ADMITTED:
+            if self._can_admit():
                 self._start(pending)
             elif now - pending.since < TURN_SECONDS:
                 waiting.append(pending)
@@ -204,6 +205,11 @@ class Worker:
                     pending.sock.send(pdu.LOCAL_LIMIT_EXCEEDED.encode())
                 pending.sock.close()
         self._complete = waiting
+
+    def _can_admit(self) -> bool:
+        with self._lock:
+            undecided = sum(not acceptor.is_decided for acceptor in self._admitted)
+            return undecided < MOST_ADMITTED and len(self._admitted) < MOST_LEAVING
 
     def _enter(self, acceptor: Acceptor) -> bool:
         """Give the acceptor, whose caller is known by now, a place. Called in its own thread."""

@@ -18,7 +18,8 @@ from pacs.services.store import Source, receive_part10, store_instance
 from radiology.models import AuditEvent
 from tests.daemons import Daemon, dimse_daemon, wait_until
 from tests.factories import make_node
-from tests.pacs.dimse_client import associate, contexts_of, of_data_set, store, store_over
+from tests.flows.raw_dicom import STORE, Peer, p_data, request, store_request
+from tests.pacs.dimse_client import associate, of_data_set, store
 from tests.pacs.objects import ct, part10
 from tests.parallel import at_once
 
@@ -119,6 +120,16 @@ def test_a_flood_of_bulk_associations_leaves_places_to_others_and_more_to_device
     assert Instance.objects.get().sop_instance_uid == emergency.sop_instance_uid
 
 
+def test_requests_that_find_no_place_do_not_stand_before_that_of_a_device(narrow_server):
+    make_node("MIGRATE", priority=NodePriority.BULK)
+    make_node("CT1", priority=NodePriority.DEVICE)
+    port, emergency = narrow_server.port, of_data_set(ct())
+    with flood(port, "MIGRATE"), contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(Peer(port)).sock.sendall(request(calling="MIGRATE"))
+        assert store(port, [emergency], calling="CT1") == {emergency.sop_instance_uid: 0}
+
+
 # Bytes a second
 
 
@@ -146,13 +157,12 @@ def test_a_node_that_is_slowed_down_is_not_taken_for_one_that_hangs(narrow_serve
 def test_other_nodes_are_not_slowed_down_with_it(dimse_server):
     make_node("MIGRATE", receive_rate=0.01)
     make_node("CT1")
-    slow, quick = of_data_set(ct(side=512)), [of_data_set(ct(side=512)) for _ in range(3)]
-    association = associate(dimse_server.port, contexts_of([slow]), calling="MIGRATE")
-    thread = threading.Thread(target=store_over, args=(association, slow), daemon=True)
-    thread.start()
-    assert set(store(dimse_server.port, quick, calling="CT1").values()) == {0}
+    quick = [of_data_set(ct(side=512)) for _ in range(3)]
+    with Peer(dimse_server.port) as slow:
+        slow.associate(calling="MIGRATE")
+        slow.sock.sendall(store_request("1.2.3") + p_data(STORE, 0, bytes(200_000)))
+        assert set(store(dimse_server.port, quick, calling="CT1").values()) == {0}
     assert {each.sop_instance_uid for each in Instance.objects.all()} == {each.sop_instance_uid for each in quick}
-    association.abort()  # the thread waits for an answer that never comes
 
 
 # Who goes first
