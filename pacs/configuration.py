@@ -28,6 +28,12 @@ NODES = Section(
         "conflict_answer",
         "takes_rejection_notes",
         "takes_availability",
+        "priority",
+        "most_associations_from",
+        "most_associations_to",
+        "associations_per_transfer",
+        "receive_rate",
+        "send_rate",
     ),
 )
 # A volume takes new objects only once somebody has looked whether it is there, and entered its secret.

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from pacs.import_sources import Plan
 from pacs.models import ImportRun
+from pacs.models.application_entity import FASTEST_RATE, SLOWEST_RATE
 from pacs.services import imports
 from pacs.services.imports_report import report_lines, summary
 from radiology.errors import RadiologyError
@@ -26,6 +27,7 @@ from radiology.models import Site
 SOME_REFUSED, ENDED_EARLY, STOPPED = 3, 4, 130
 SHOWN = 20
 LINE_EVERY = 10.0
+MEGABYTE = 1_000_000
 
 
 class ImportCommand(BaseCommand):
@@ -39,6 +41,13 @@ class ImportCommand(BaseCommand):
         """The options that every import has."""
         parser.add_argument("--site", default="", metavar="CODE", help="the site that gets the objects")
         parser.add_argument("--jobs", type=int, default=4, metavar="N", help="files read at the same time (4)")
+        parser.add_argument(
+            "--bandwidth",
+            type=float,
+            default=0.0,
+            metavar="MB",
+            help="read at most so many megabytes a second; of a DICOM node its registration says it",
+        )
         again = parser.add_mutually_exclusive_group()
         again.add_argument(
             "--resume",
@@ -61,6 +70,12 @@ class ImportCommand(BaseCommand):
             raise CommandError(
                 _("--jobs lies between 1 and %(most)d here: SINAR_DB_POOL limits the connections.") % {"most": most}
             )
+        if options["bandwidth"] and not SLOWEST_RATE <= options["bandwidth"] <= FASTEST_RATE:
+            raise CommandError(
+                _("--bandwidth lies between %(slowest)s and %(fastest)d megabytes a second.")
+                % {"slowest": SLOWEST_RATE, "fastest": FASTEST_RATE}
+            )
+        limits = {"rate": options["bandwidth"] * MEGABYTE} if options["bandwidth"] else {}
         try:
             plan = self.plan(site, options)
         except RadiologyError as error:
@@ -75,7 +90,7 @@ class ImportCommand(BaseCommand):
         code = 0
         try:
             with _stopped_by_signals(stop, display):
-                plan.work(alive=display.show, stop=stop)
+                plan.work(alive=display.show, stop=stop, **limits)
         except (imports.Stopped, KeyboardInterrupt):
             code = STOPPED
         except RadiologyError as error:

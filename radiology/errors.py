@@ -100,6 +100,10 @@ class Unreachable(RadiologyError):
     """A peer did not answer or refused."""
 
 
+class Busy(Unreachable):
+    """A peer has all the connections that it may have, or says so: nothing is amiss, later there is room."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """HTTP status, DIMSE status (PS3.7 Annex C, PS3.4) and HL7 acknowledgement code of one error."""
@@ -129,6 +133,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     NotInstalled: Outcome(503, 0xA700, "AE"),
     TooManyRequests: Outcome(429, 0xA700, "AE"),
     Unreachable: Outcome(502, 0xA702, "AE"),
+    Busy: Outcome(503, 0xA702, "AE"),
 }
 UNEXPECTED = Outcome(500, 0xC001, "AE")
 

@@ -78,6 +78,7 @@ class ApplicationEntityAdmin(SmallTable):
     list_display = ["title", "host", "port", "tls", "description", "site", "is_active"]
     list_filter = [
         "is_active",
+        "priority",
         "tls",
         "may_store",
         "may_query",
@@ -120,6 +121,22 @@ class ApplicationEntityAdmin(SmallTable):
             },
         ),
         (_("What it is told"), {"fields": ("takes_availability", "takes_rejection_notes")}),
+        (
+            _("How much at once"),
+            {
+                "description": _(
+                    "So that a migration never makes the emergency CT wait. Limits hold for all processes together."
+                ),
+                "fields": (
+                    "priority",
+                    "most_associations_from",
+                    "most_associations_to",
+                    "associations_per_transfer",
+                    "receive_rate",
+                    "send_rate",
+                ),
+            },
+        ),
         (
             _("How it speaks"),
             {

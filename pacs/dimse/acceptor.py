@@ -4,12 +4,15 @@ Everything that surrounds a handler stands here once: the caller's rights, the d
 the step from error to status, the audit trail.
 """
 
+import contextlib
 import math
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+import psycopg
 import structlog
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
@@ -26,11 +29,13 @@ from pacs.dimse.message import (
     is_warning,
     response_to,
 )
-from pacs.dimse.pdu import AbortReason, AssociateAccept, AssociateRequest, Malformed
+from pacs.dimse.pdu import AbortReason, AssociateAccept, AssociateRequest, Malformed, Rejection
+from pacs.dimse.places import PLACES, Place, Way, limit_of
 from pacs.dimse.refused_callers import note_refusal
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.statuses import status_of
-from pacs.models import ApplicationEntity
+from pacs.dimse.throttle import Direction, throttle_of
+from pacs.models import ApplicationEntity, NodePriority
 from radiology.dicom import is_uid
 from radiology.errors import OutOfResources, RadiologyError
 from radiology.services import audit
@@ -40,8 +45,15 @@ log = structlog.get_logger(__name__)
 # A caller that moves nothing for this long may be cut when places are scarce: a registered node, another.
 STALE_SECONDS = (30.0, 1.0)
 SLOWEST = 1024  # bytes a second
+# How long a caller waits for a place before it is told that there is none, and how often it looks.
+PLACE_SECONDS = 1.5
+LOOK_SECONDS = 0.1
+# Of this process. The others are told at once.
+MOST_WAITERS = 16
 # A service that failed between messages is called again after so many seconds.
 AFTER_FAILURE = 5.0
+
+_waiters = threading.BoundedSemaphore(MOST_WAITERS)
 
 
 class ServedAssociation(Association):
@@ -75,7 +87,7 @@ class Acceptor:
     """One accepted connection, in a thread of its own: `serve` returns when it is over.
 
     `stop` is a descriptor that becomes readable when the daemon ends. `idle_seconds` is for registered
-    nodes and for other callers.
+    nodes and for other callers. `enter` says whether this process has a place for an acceptor by now.
     """
 
     def __init__(
@@ -86,9 +98,14 @@ class Acceptor:
         services: Sequence[Service],
         stop: int,
         idle_seconds: tuple[float, float],
+        enter: "Callable[[Acceptor], bool]",
     ) -> None:
         self.address = address
         self.is_known = False
+        self.is_decided = False  # whether it is let in: only the farewell takes time from then on
+        self.priority = NodePriority.NORMAL
+        self._enter = enter
+        self._place: Place | None = None
         self._connection = connection
         self._services = services
         self._stop = stop
@@ -133,6 +150,8 @@ class Acceptor:
             if association is not None:
                 self._end(association)
             connections.close_all()
+            if self._place is not None:  # before the peer is told: its next association may follow at once
+                PLACES.give_back(self._place)
             self._connection.close(last)
 
     def _admit(self, body: bytes) -> ServedAssociation | None:
@@ -150,21 +169,58 @@ class Acceptor:
                 rejection = pdu.TEMPORARY_CONGESTION
             else:
                 rejection = None if node is not None else pdu.CALLING_AE_TITLE_NOT_RECOGNIZED
+        if node is not None:
+            self.is_known, self.priority = node.pk is not None, NodePriority(node.priority)
+            rejection = self._find_place(node)
+        self.is_decided = True
         titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
         if rejection is not None or node is None:
             log.warning("association_rejected", address=self.address, reason=rejection and rejection.reason, **titles)
             self._connection.close(rejection.encode() if rejection else b"")
-            if rejection is not None and rejection.result == pdu.PERMANENT:
+            if rejection is not None and (rejection.result == pdu.PERMANENT or node is not None):
                 note_refusal(request, self.address, rejection)
             return None
+        close_old_connections()
         accept, contexts = negotiation.negotiate(request, node, self._services)
-        self.is_known = node.pk is not None
+        self._connection.incoming = throttle_of(node, Direction.RECEIVE)
+        self._connection.outgoing = throttle_of(node, Direction.SEND)
         self._connection.respect(request.maximum_length)
         self._connection.send_pdu(accept.encode())
         log.info("association_accepted", address=self.address, contexts=len(contexts), node=node.pk, **titles)
         return ServedAssociation(
             self._connection, contexts, request=request, accept=accept, node=node, address=self.address
         )
+
+    def _find_place(self, node: ApplicationEntity) -> Rejection | None:
+        """Take one of the node's places and one of this process's. None, or why there is none."""
+        close_old_connections()
+        until = time.monotonic() + PLACE_SECONDS
+        # A flood of others does not stand before a device's request while it waits.
+        waits = self.priority is NodePriority.DEVICE
+        has_turn = False
+        try:
+            while True:
+                try:
+                    if self._take_place(node):
+                        return None
+                except psycopg.Error as error:
+                    log.error("association_without_database", address=self.address, exc_info=error)
+                    return pdu.TEMPORARY_CONGESTION
+                if not waits:
+                    waits = has_turn = _waiters.acquire(blocking=False)
+                if not waits or time.monotonic() >= until:
+                    log.warning("association_limit_reached", address=self.address, node=node.pk)
+                    return pdu.LOCAL_LIMIT_EXCEEDED
+                time.sleep(LOOK_SECONDS)
+        finally:
+            if has_turn:
+                _waiters.release()
+
+    def _take_place(self, node: ApplicationEntity) -> bool:
+        is_limited = limit_of(node, Way.FROM) > 0
+        if is_limited and self._place is None:
+            self._place = PLACES.take(node, Way.FROM)
+        return (self._place is not None or not is_limited) and self._enter(self)
 
     def _serve_messages(self, association: ServedAssociation) -> bytes:
         """Until the peer releases, which is raised; or until we end it, with the PDU that is returned."""
@@ -228,12 +284,13 @@ class Acceptor:
         failure: Exception | None = None
         has_answered = False
         try:
-            for answer in self._answers(request, operation):
-                if has_answered:
-                    raise RuntimeError("an answer after the final one")
-                status = answer.status
-                has_answered = not is_pending(status)
-                self._send(request, answer)
+            with contextlib.closing(self._answers(request, operation)) as answers:
+                for answer in answers:
+                    if has_answered:
+                        raise RuntimeError("an answer after the final one")
+                    status = answer.status
+                    has_answered = not is_pending(status)
+                    self._send(request, answer)
             if not has_answered:
                 raise RuntimeError("no final answer")
         except (Closed, ProtocolError):
@@ -249,7 +306,7 @@ class Acceptor:
         finally:
             self._note(request, operation, status, failure)
 
-    def _answers(self, request: Request, operation: Operation | None) -> Iterator[Answer]:
+    def _answers(self, request: Request, operation: Operation | None) -> Generator[Answer, None, None]:
         command = request.command
         named = command.get("AffectedSOPClassUID") or command.get("RequestedSOPClassUID")
         if operation is None:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from pacs.dimse import message, pdu
 from pacs.dimse.message import Command
 from pacs.dimse.pdu import AbortReason, PduType
+from pacs.dimse.throttle import Throttle
 
 BLOCK = 256 * 1024
 # Of one P-DATA PDU. A peer that sends longer ones than it was told is cut off.
@@ -68,6 +69,7 @@ class Connection:
     `pdu_seconds` is for the first byte of a PDU, and once more for the rest of it.
     `until` is the moment of the monotonic clock when all waiting ends in TooSlow, whatever the peer does.
     `beat` is called between blocks and at least every half second of waiting; what it raises is raised.
+    `incoming` and `outgoing` keep it to a rate; waiting for those moves the deadlines along.
     """
 
     def __init__(self, sock: socket.socket, *, pdu_seconds: float, send_length: int = 0) -> None:
@@ -82,11 +84,26 @@ class Connection:
         self.is_waiting = False
         self.until = math.inf
         self.beat: Callable[[], object] | None = None
+        self.incoming: Throttle | None = None
+        self.outgoing: Throttle | None = None
         self.respect(send_length)
 
     def respect(self, maximum_length: int) -> None:
         """Send no P-DATA PDU longer than the peer said (0: no limit)."""
         self._send_length = min(maximum_length or LARGEST_SENT, LARGEST_SENT)
+        if self.outgoing is not None:
+            self._send_length = min(self._send_length, self.outgoing.most_at_once)
+
+    def _keep_to(self, throttle: Throttle) -> None:
+        """Wait until bytes may pass. The peer's time does not run meanwhile: it is we who wait."""
+        began = time.monotonic()
+        while (left := throttle.seconds()) > 0:
+            if self.beat is not None:
+                self.beat()
+            time.sleep(min(left, BEAT_SECONDS))
+        waited = time.monotonic() - began
+        self._deadline += waited
+        self.until += waited
 
     # Waiting and reading
 
@@ -214,6 +231,8 @@ class Connection:
             left = self._end - self._start
             self._buffer[:left] = bytes(self._buffer[self._start : self._end])
             self._start, self._end = 0, left
+        if self.incoming is not None:
+            self._keep_to(self.incoming)
         count = None
         while count is None:
             count = self._received()
@@ -221,6 +240,8 @@ class Connection:
             raise Closed("the peer closed the connection")
         self._end += count
         self.transferred += count
+        if self.incoming is not None:
+            self.incoming.count(count)
 
     def _received(self) -> int | None:
         """Bytes that came into the buffer; None when it is time for another look."""
@@ -235,7 +256,8 @@ class Connection:
             # Peers that write a message in portions wait for our ACK in between (dcmtk does): 40 ms each time,
             # unless it goes out at once. The kernel forgets this setting, hence again and again.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            return self._sock.recv_into(self._buffer[self._end :])
+            most = BLOCK if self.incoming is None else self.incoming.most_at_once
+            return self._sock.recv_into(self._buffer[self._end : self._end + most])
         except TimeoutError:
             return None
         except (OSError, ValueError) as error:
@@ -247,6 +269,8 @@ class Connection:
 
     def send_pdu(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes that are whole PDUs."""
+        if self.outgoing is not None:
+            self._keep_to(self.outgoing)
         deadline = min(time.monotonic() + self.pdu_seconds, self.until)
         try:
             self.is_waiting = True
@@ -262,6 +286,8 @@ class Connection:
         finally:
             self.is_waiting = False
         self.transferred += len(data)
+        if self.outgoing is not None:
+            self.outgoing.count(len(data))
 
     def _send_beating(self, data: bytes | bytearray | memoryview, deadline: float, beat: Callable[[], object]) -> None:
         with memoryview(data) as whole:

@@ -4,6 +4,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from django.conf import settings
 from pydicom import Dataset
@@ -19,13 +21,17 @@ from pacs.services.media import Candidate
 from pacs.services.store import Source
 from pacs.services.transfer_runs import here_of_study
 from radiology.dicom import is_uid
-from radiology.errors import NotAllowed, Unreachable
+from radiology.errors import Busy, NotAllowed, Unreachable
 
 BATCH = 64
 MOST_STUDIES = 100_000
 SEARCH_SECONDS = 600.0
 # So many studies one after the other that could not be had: the node is gone.
 MOST_FAILURES = 5
+# A node that has as many associations as it may is asked again after so long.
+BUSY_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 def days_of(text: str) -> Iterator[str]:
@@ -89,7 +95,7 @@ class _NodeImport:
             self._told.clear()
             self._refused.clear()
             try:
-                whole = self._fetch(study, sop_classes)
+                whole = self._when_there_is_room(partial(self._fetch, study, sop_classes))
             except Refused as refused:
                 self._refuse(f"{self._node.title}/{study}", refused.message, study)
                 whole, self._failures = False, self._failures + 1
@@ -109,23 +115,33 @@ class _NodeImport:
         """
         seen: set[str] = set()
         for day in list(days_of(self._keys["StudyDate"])) if self._keys.get("StudyDate") else [""]:
-            answers = scu_query.find(
-                node=self._node,
-                level="STUDY",
-                keys={**self._keys, **({"StudyDate": day} if day else {})},
-                returned=["SOPClassesInStudy"],
-                limit=MOST_STUDIES,
-                seconds=SEARCH_SECONDS,
-                beat=self._require_going_on,
-            )
-            with contextlib.closing(answers):
-                found = [(str(answer.get("StudyInstanceUID") or ""), _classes(answer)) for answer in answers]
-            for study, sop_classes in found:
+            for study, sop_classes in self._when_there_is_room(partial(self._found, day)):
                 if not is_uid(study):
                     raise Unreachable(f"{self._node.title} answers a search with what was not asked for.")
                 if study not in seen:
                     seen.add(study)
                     yield study, sop_classes
+
+    def _found(self, day: str) -> list[tuple[str, list[str]]]:
+        answers = scu_query.find(
+            node=self._node,
+            level="STUDY",
+            keys={**self._keys, **({"StudyDate": day} if day else {})},
+            returned=["SOPClassesInStudy"],
+            limit=MOST_STUDIES,
+            seconds=SEARCH_SECONDS,
+            beat=self._require_going_on,
+        )
+        with contextlib.closing(answers):
+            return [(str(answer.get("StudyInstanceUID") or ""), _classes(answer)) for answer in answers]
+
+    def _when_there_is_room(self, ask: Callable[[], T]) -> T:
+        while True:
+            try:
+                return ask()
+            except Busy:
+                self._stop.wait(BUSY_SECONDS)
+                self._require_going_on()
 
     def _fetch(self, study: str, sop_classes: list[str]) -> bool:
         """Whether everything of the study is here now. What C-GET cannot bring, C-MOVE may."""
@@ -159,6 +175,8 @@ class _NodeImport:
             if refused.status != Status.SOP_CLASS_NOT_SUPPORTED:
                 raise
             self._gets = False
+        except Busy:
+            raise
         except Unreachable:
             if not self._node.may_store:
                 raise

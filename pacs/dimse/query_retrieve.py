@@ -1,5 +1,7 @@
 """The Query/Retrieve service, Patient Root and Study Root (PS3.4 Annex C): C-FIND, C-MOVE, C-GET."""
 
+import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -8,8 +10,8 @@ from pydicom.multival import MultiValue
 
 from pacs.dimse.find import find as matches
 from pacs.dimse.message import CommandField, Status
-from pacs.dimse.requestor import associate
 from pacs.dimse.scu import send
+from pacs.dimse.sending import Sending
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.suboperations import Suboperations, Target, groups, targets_of
 from pacs.models import ApplicationEntity, Location
@@ -22,6 +24,10 @@ STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET = (f"1.2.840.10008.5.1.4.1.2.2.
 PATIENT_ROOT = frozenset({PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET})
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 UNIQUE_KEYS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+# While a destination is waited for, the requestor is told this often that the operation goes on.
+SIGN_SECONDS = 10.0
+# A destination that has as many associations as it may is waited for; nobody could begin the operation again for us.
+PLACE_SECONDS = 120.0
 
 
 def find(request: Request) -> Iterator[Answer]:
@@ -57,7 +63,18 @@ def move(request: Request) -> Iterator[Answer]:
         "MoveOriginatorMessageID": request.message_id,
     }
     for contexts, targets in groups(progress.targets):
-        yield from _send_group(request, progress, destination, contexts, targets, originator)
+        if not progress.is_cancelled:
+            sending = Sending(
+                destination,
+                contexts,
+                targets,
+                places=Location.objects.all,
+                attempts=1,
+                gives_up=False,
+                patience=PLACE_SECONDS,
+                originator=originator,
+            )
+            yield from _send_group(request, progress, sending, targets)
     yield progress.final()
 
 
@@ -81,44 +98,28 @@ def get(request: Request) -> Iterator[Answer]:
     yield progress.final()
 
 
-def _send_group(
-    request: Request,
-    progress: Suboperations,
-    destination: ApplicationEntity,
-    contexts: list[tuple[str, str]],
-    targets: list[Target],
-    originator: dict[str, Any],
-) -> Iterator[Answer]:
-    """Send the objects of one group. A broken association costs the object it broke with, and is made
-    anew; a destination that cannot be had fails all that are left.
+def _send_group(request: Request, progress: Suboperations, sending: Sending, targets: list[Target]) -> Iterator[Answer]:
+    """Send the objects of one group. A broken association costs the object it broke with; a destination that
+    cannot be had fails all that are left.
     """
-    found = progress.locations(targets)
-    left = len(targets)
-    while left and not progress.is_cancelled:
-        begun = left
-        try:
-            with associate(destination, contexts) as association:
-                for target, location in found:
-                    if progress.cancel(request.is_cancelled()):
-                        return
-                    left -= 1
-                    progress.count(target, None)  # until the answer says otherwise
-                    if location is not None:
-                        progress.correct(target, _send(association, location, originator))
-                    yield progress.pending()
-        except Unreachable as error:
-            progress.comment = error.message
-            if left == begun:
-                for target in targets[len(targets) - left :]:
-                    progress.count(target, None)
-                return
-
-
-def _send(association: Any, location: Location, originator: dict[str, Any]) -> int | None:
+    left = dict.fromkeys(targets)
+    last = time.monotonic()
     try:
-        return send(association=association, location=location, contexts=association.contexts.values(), **originator)
-    except (NotAcceptable, OutOfResources):
-        return None
+        with contextlib.closing(sending.results()) as results:
+            for sent in results:
+                if sent is not None:
+                    del left[sent.target]
+                    progress.count(sent.target, sent.status)
+                    progress.comment = sent.error or progress.comment
+                if progress.cancel(request.is_cancelled()):
+                    sending.stop()
+                elif sent is not None or time.monotonic() - last >= SIGN_SECONDS:
+                    last = time.monotonic()
+                    yield progress.pending()
+    except Unreachable as error:
+        progress.comment = error.message
+        for target in left:
+            progress.count(target, None)
 
 
 def _progress(request: Request, selection: dict[str, Any]) -> Suboperations:

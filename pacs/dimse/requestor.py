@@ -5,10 +5,11 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import psycopg
 from django.conf import settings
 
 from pacs.dimse import pdu
@@ -25,14 +26,19 @@ from pacs.dimse.message import (
     response_to,
 )
 from pacs.dimse.pdu import AbortReason, AssociateRequest, ContextResult, Malformed, PduType, ProposedContext, Role
+from pacs.dimse.places import PLACES, Place, Way, given_back, limit_of
 from pacs.dimse.services import LARGEST_IDENTIFIER
+from pacs.dimse.throttle import Direction, throttle_of
 from pacs.models import ApplicationEntity
 from pacs.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from radiology.errors import Unreachable
+from radiology.errors import Busy, OutOfResources, Unreachable
 
 CONNECT_SECONDS = 10.0
 # A peer may think about a request, or about what it has been sent, for this long.
 ANSWER_SECONDS = 60.0
+# For a place among the associations that a node may be asked for, unless somebody has more patience.
+PLACE_SECONDS = 2.0
+LOOK_SECONDS = 0.25
 # To end an association in order, and to call off what was asked for.
 RELEASE_SECONDS = 5.0
 MOST_CONTEXTS = 128
@@ -41,6 +47,7 @@ REJECTIONS = {
     (1, 3): "it does not know our AE title",
     (3, 2): "it has no place for another association",
 }
+TRANSIENT = 2
 
 
 Response = tuple[Command, bytes | None]
@@ -144,27 +151,64 @@ def associate(
     beat: Callable[[], object] | None = None,
     seconds: float = math.inf,
     calling: str = "",
+    patience: float = PLACE_SECONDS,
 ) -> Iterator[RequestedAssociation]:
     """An association with `node` for pairs of SOP class and transfer syntax (or several), released at the end.
 
     At most 128 pairs, each of which gets a context of its own. `roles` are proposed by SOP class
     (PS3.7 D.3.3.4). `beat` is called at least every half second of waiting, and may raise to end it;
     nothing waits longer than `seconds` altogether. `calling` is the title of ours that we call by.
-    Raises Unreachable when the node does not answer, refuses, or ends the association.
+    `patience` is how long to wait when the node has all the associations that it may have.
+    Raises Unreachable when the node does not answer, refuses, or ends the association; Busy when it has
+    no place for it.
     """
     proposed = tuple(
         ProposedContext(2 * number + 1, sop_class, (syntaxes,) if isinstance(syntaxes, str) else syntaxes)
         for number, (sop_class, syntaxes) in enumerate(contexts)
     )
+    with given_back(_place(node, min(patience, seconds), beat)):
+        yield from _associate(node, proposed, roles or {}, beat, seconds, calling)
+
+
+def _place(node: ApplicationEntity, patience: float, beat: Callable[[], object] | None) -> Place | None:
+    """One of the node's places, waited for; None where there is no limit. Raises Busy, OutOfResources."""
+    if not limit_of(node, Way.TO):
+        return None
+    until = time.monotonic() + patience
+    while True:
+        try:
+            place = PLACES.take(node, Way.TO)
+        except psycopg.Error as error:
+            raise OutOfResources("The database does not answer.") from error
+        if place is not None:
+            return place
+        if time.monotonic() >= until:
+            raise Busy(
+                f"{node.title} has as many associations with us as it may have at once "
+                f"({limit_of(node, Way.TO)}): the next one waits."
+            )
+        if beat is not None:
+            beat()
+        time.sleep(LOOK_SECONDS)
+
+
+def _associate(
+    node: ApplicationEntity,
+    proposed: Sequence[ProposedContext],
+    roles: Mapping[str, Role],
+    beat: Callable[[], object] | None,
+    seconds: float,
+    calling: str,
+) -> Iterator[RequestedAssociation]:
     until = time.monotonic() + seconds
     connection = Connection(_connect(node, min(seconds, CONNECT_SECONDS)), pdu_seconds=ANSWER_SECONDS)
     connection.beat, connection.until = beat, until
+    connection.incoming = throttle_of(node, Direction.RECEIVE)
+    connection.outgoing = throttle_of(node, Direction.SEND)
     last = pdu.abort()
     try:
         with _told(node.title):
-            association = _negotiate(
-                connection, node, {each.context_id: each for each in proposed}, roles or {}, calling
-            )
+            association = _negotiate(connection, node, {each.context_id: each for each in proposed}, roles, calling)
         yield association
         # What was asked for is over: how the peer takes its leave changes nothing.
         with contextlib.suppress(Closed, ProtocolError):
@@ -234,7 +278,8 @@ def _negotiate(
     kind, body = connection.receive_pdu(largest=pdu.LARGEST_ASSOCIATE)
     if kind == PduType.ASSOCIATE_RJ:
         why = REJECTIONS.get((body[2], body[3]), f"source {body[2]}, reason {body[3]}") if len(body) >= 4 else ""
-        raise Unreachable(f"{node.title} refuses the association: {why}.")
+        kind_of_error = Busy if len(body) >= 2 and body[1] == TRANSIENT else Unreachable
+        raise kind_of_error(f"{node.title} refuses the association: {why}.")
     if kind != PduType.ASSOCIATE_AC:
         raise Unreachable(f"{node.title} does not answer the association request.")
     try:

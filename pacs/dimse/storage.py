@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from django.db import close_old_connections
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pacs.dimse.acceptor import ServedAssociation, record
 from pacs.dimse.message import CommandField, Status
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
-from pacs.models import ApplicationEntity, Volume
+from pacs.models import ApplicationEntity, NodePriority, Volume
 from pacs.services.storage_classes import is_storage
 from pacs.services.store import Source, Stored, StoreOutcome, receive, store_instance
 from pacs.storage import current_volume
@@ -62,6 +63,8 @@ def store(request: Request) -> Iterator[Answer]:
         sop_instance_uid=sop_instance_uid,
         volume=_volume(request.association),
     ) as incoming:
+        if request.node.priority == NodePriority.BULK:
+            close_old_connections()  # however many of them send slowly, the others find one
         for fragment in request.fragments():
             incoming.write(fragment)
         stored = store_instance(received=incoming.finish())

@@ -97,15 +97,6 @@ class Suboperations:
     def count(self, target: Target, status: int | None) -> None:
         """One more sub-operation is over, with the status of its response; None: it could not be sent."""
         self.counts["remaining"] -= 1
-        self._add(target, status)
-
-    def correct(self, target: Target, status: int | None) -> None:
-        """The sub-operation counted as failed a moment ago has this status after all."""
-        self.counts["failed"] -= 1
-        self._failed.pop(target.sop_instance_uid, None)
-        self._add(target, status)
-
-    def _add(self, target: Target, status: int | None) -> None:
         if status == Status.SUCCESS:
             self.counts["completed"] += 1
         elif status is not None and is_warning(status):

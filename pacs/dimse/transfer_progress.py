@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from pacs.dimse.connection import Connection
 from pacs.models import Transfer, TransferOutcome
 from pacs.services.transfer_runs import Outcome, note_results
 from radiology.models import Job
@@ -30,8 +30,8 @@ class Progress:
         self._job = job
         self._settled: dict[str, Outcome] = {}
         self._objects = self._bytes = 0
-        self._connection: Connection | None = None
-        self._transferred = 0
+        self._transferred: Callable[[], int] = int
+        self._counted = 0
         self.is_paused = False
         self._moments: deque[tuple[float, int, int]] = deque(maxlen=MOMENTS)
         self._last = time.monotonic()
@@ -45,9 +45,10 @@ class Progress:
     ) -> None:
         self._write(running=False)
 
-    def over(self, connection: Connection) -> None:
-        """Bytes go over this connection from now on."""
-        self._connection, self._transferred = connection, connection.transferred
+    def over(self, transferred: Callable[[], int]) -> None:
+        """From now on, `transferred` says how many bytes have passed."""
+        self._mark()
+        self._transferred, self._counted = transferred, transferred()
 
     def count_bytes(self, size: int) -> None:
         """So many bytes came by a connection that is not ours."""
@@ -89,9 +90,9 @@ class Progress:
         note_results(transfer=self.transfer, outcomes=list(settled.values()), rate=rate, pace=pace)
 
     def _mark(self) -> None:
-        if self._connection is not None:
-            self._bytes += self._connection.transferred - self._transferred
-            self._transferred = self._connection.transferred
+        passed = self._transferred()
+        self._bytes += passed - self._counted
+        self._counted = passed
         self._moments.append((time.monotonic(), self._bytes, self._objects))
 
     def _speed(self) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from pacs.dimse.acceptor import Acceptor
 from pacs.dimse.connection import Connection
 from pacs.dimse.pdu import AbortReason, PduType
 from pacs.dimse.services import Service
+from pacs.models import NodePriority
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +34,12 @@ REQUEST_SECONDS = 10.0
 MOST_PENDING = 1000
 MOST_PENDING_OF_ADDRESS = 200
 MOST_PENDING_BYTES = 32 * 1024 * 1024
-# How long a complete request may wait for a place before it is told that there is none.
-PLACE_SECONDS = 1.5
+# Complete requests that are looked at side by side, and how long the others wait for their turn.
+MOST_ADMITTED = 64
+MOST_LEAVING = 512
+TURN_SECONDS = 1.5
+# Of ten places one is left for nodes that are not bulk, and one more for devices.
+RESERVED = 10
 STOP_SECONDS = 20.0
 DATABASE_CONNECTIONS = 40
 
@@ -86,7 +91,8 @@ class Worker:
         self._selector = selectors.DefaultSelector()
         self._pending: dict[socket.socket, Pending] = {}
         self._complete: list[Pending] = []
-        self._acceptors: set[Acceptor] = set()
+        self._admitted: set[Acceptor] = set()  # those whose caller is being looked at
+        self._acceptors: set[Acceptor] = set()  # those that have a place
         self._lock = threading.Lock()
         self._stop_reader, self._stop_writer = os.pipe()
         self._is_stopping = False
@@ -109,7 +115,7 @@ class Worker:
                         self._read(key.data)
                 elif isinstance(key.fileobj, socket.socket):
                     self._accept(key.fileobj)
-            self._give_places()
+            self._begin_complete()
             self._drop_overdue()
         self._finish()
 
@@ -185,13 +191,13 @@ class Worker:
 
     # Associations
 
-    def _give_places(self) -> None:
+    def _begin_complete(self) -> None:
         now = time.monotonic()
         waiting = []
         for pending in self._complete:
-            if self._has_place(now):
+            if self._can_admit():
                 self._start(pending)
-            elif now - pending.since < PLACE_SECONDS:
+            elif now - pending.since < TURN_SECONDS:
                 waiting.append(pending)
             else:
                 log.warning("association_limit_reached", address=pending.address)
@@ -200,19 +206,39 @@ class Worker:
                 pending.sock.close()
         self._complete = waiting
 
-    def _has_place(self, now: float) -> bool:
+    def _can_admit(self) -> bool:
         with self._lock:
-            if len(self._acceptors) < settings.DIMSE["MAX_ASSOCIATIONS"]:
-                return True
-            stale = [acceptor for acceptor in self._acceptors if acceptor.is_stale(now)]
-            if not stale:
-                return False
-            of_address = Counter(acceptor.address for acceptor in self._acceptors)
-            victim = max(stale, key=lambda acceptor: (not acceptor.is_known, of_address[acceptor.address]))
-            self._acceptors.discard(victim)
-        log.warning("association_cut_for_place", address=victim.address)
-        victim.cut()
+            undecided = sum(not acceptor.is_decided for acceptor in self._admitted)
+            return undecided < MOST_ADMITTED and len(self._admitted) < MOST_LEAVING
+
+    def _enter(self, acceptor: Acceptor) -> bool:
+        """Give the acceptor, whose caller is known by now, a place. Called in its own thread."""
+        with self._lock:
+            victim = None
+            if len(self._acceptors) >= room(acceptor.priority, settings.DIMSE["MAX_ASSOCIATIONS"]):
+                victim = self._victim(acceptor)
+                if victim is None:
+                    return False
+                self._acceptors.discard(victim)
+            self._admitted.discard(acceptor)
+            self._acceptors.add(acceptor)
+        if victim is not None:
+            log.warning("association_cut_for_place", address=victim.address)
+            victim.cut()
         return True
+
+    def _victim(self, newcomer: Acceptor) -> Acceptor | None:
+        """One that holds its place without using it, and goes before nobody who may not be kept waiting."""
+        now, order = time.monotonic(), list(NodePriority)
+        stale = [
+            acceptor
+            for acceptor in self._acceptors
+            if order.index(acceptor.priority) >= order.index(newcomer.priority) and acceptor.is_stale(now)
+        ]
+        if not stale:
+            return None
+        of_address = Counter(acceptor.address for acceptor in self._acceptors)
+        return max(stale, key=lambda acceptor: (not acceptor.is_known, of_address[acceptor.address]))
 
     def _start(self, pending: Pending) -> None:
         pdu_seconds = settings.DIMSE["PDU_SECONDS"]
@@ -222,9 +248,10 @@ class Worker:
             services=self._services,
             stop=self._stop_reader,
             idle_seconds=settings.DIMSE["IDLE_SECONDS"],
+            enter=self._enter,
         )
         with self._lock:
-            self._acceptors.add(acceptor)
+            self._admitted.add(acceptor)
         body = bytes(pending.data[pdu.HEADER.size :])
         threading.Thread(target=self._serve, args=(acceptor, body), daemon=True).start()
 
@@ -233,6 +260,7 @@ class Worker:
             acceptor.serve(body)
         finally:
             with self._lock:
+                self._admitted.discard(acceptor)
                 self._acceptors.discard(acceptor)
 
     def _finish(self) -> None:
@@ -241,9 +269,15 @@ class Worker:
         for pending in [*self._pending.values(), *self._complete]:
             pending.sock.close()
         until = time.monotonic() + STOP_SECONDS
-        while self._acceptors and time.monotonic() < until:
+        while (self._admitted or self._acceptors) and time.monotonic() < until:
             time.sleep(0.02)
         log.info("dimse_worker_ends", cut=len(self._acceptors))
+
+
+def room(priority: NodePriority, most: int) -> int:
+    """Of `most` places, how many may be taken when a caller of that priority gets one."""
+    reserved = max(1, most // RESERVED) if most > 2 else 0
+    return most - reserved * list(NodePriority).index(priority)
 
 
 def _pool_database_connections() -> None:

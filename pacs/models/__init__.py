@@ -1,4 +1,4 @@
-from pacs.models.application_entity import ApplicationEntity, ConflictAnswer
+from pacs.models.application_entity import ApplicationEntity, ConflictAnswer, NodePriority
 from pacs.models.commitment import CommitmentState, ReportedOver, StorageCommitment
 from pacs.models.correction import Correction, CorrectionKind, Removal, RemovalCode, RemovedInstance
 from pacs.models.held import HeldChoice, HeldDecision, HeldReason
@@ -48,6 +48,7 @@ __all__ = [
     "Instance",
     "LinkSigner",
     "Location",
+    "NodePriority",
     "Removal",
     "RemovalCode",
     "RemovedInstance",

@@ -1,6 +1,7 @@
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -14,6 +15,28 @@ from radiology.models.text import KeyField
 class ConflictAnswer(models.TextChoices):
     ACCEPT = "accept", _("Accept and hold for review")
     REFUSE = "refuse", _("Refuse")
+
+
+class NodePriority(models.TextChoices):
+    """Who goes first where not everybody can: for places of the daemon, and in the line of what is stored."""
+
+    DEVICE = "device", _("Device: first")
+    NORMAL = "normal", _("Normal")
+    BULK = "bulk", _("Bulk: last")
+
+
+MOST_ASSOCIATIONS = 200
+MOST_SIDE_BY_SIDE = 16
+SLOWEST_RATE, FASTEST_RATE = 0.01, 100_000.0
+
+
+def validate_rate(value: float) -> None:
+    """Megabytes a second; 0: no limit. Slower than SLOWEST_RATE, peers would take us for dead."""
+    if value != 0 and not SLOWEST_RATE <= value <= FASTEST_RATE:
+        raise ValidationError(
+            _("Megabytes a second: 0 for no limit, or from %(slowest)s to %(fastest)d."),
+            params={"slowest": SLOWEST_RATE, "fastest": FASTEST_RATE},
+        )
 
 
 class ApplicationEntityQuerySet(models.QuerySet["ApplicationEntity"]):
@@ -119,6 +142,44 @@ class ApplicationEntity(models.Model):
             "another study (Instance Availability Notification)."
         ),
     )
+
+    priority = models.CharField(
+        _("priority"),
+        max_length=8,
+        choices=NodePriority,
+        default=NodePriority.NORMAL,
+        help_text=_(
+            "Device: a modality, whose images never wait for others. Bulk: another archive or a migration, which gets "
+            "what the others leave."
+        ),
+    )
+    most_associations_from = models.PositiveSmallIntegerField(
+        _("most associations from it"),
+        default=0,
+        validators=[MaxValueValidator(MOST_ASSOCIATIONS)],
+        help_text=_("At once; one more is refused for the moment (local limit exceeded). 0: no limit."),
+    )
+    most_associations_to = models.PositiveSmallIntegerField(
+        _("most associations to it"),
+        default=0,
+        validators=[MaxValueValidator(MOST_ASSOCIATIONS)],
+        help_text=_("At once; what more there is to do waits. 0: no limit."),
+    )
+    associations_per_transfer = models.PositiveSmallIntegerField(
+        _("associations of one transfer"),
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_SIDE_BY_SIDE)],
+        help_text=_("A study is sent to it over so many associations side by side, where the limit above allows."),
+    )
+    receive_rate = models.FloatField(
+        _("most MB a second from it"), default=0, validators=[validate_rate], help_text=_("Megabytes. 0: no limit.")
+    )
+    send_rate = models.FloatField(
+        _("most MB a second to it"), default=0, validators=[validate_rate], help_text=_("Megabytes. 0: no limit.")
+    )
+    # Until when its rate is spent, whichever process spent it (pacs.dimse.throttle).
+    received_until = models.DateTimeField(null=True, editable=False)
+    sent_until = models.DateTimeField(null=True, editable=False)
 
     objects = ApplicationEntityQuerySet.as_manager()
 

@@ -85,8 +85,9 @@ def carry_out(
     counted: bool | Counting = True,
     alive: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
+    rate: float = 0.0,
 ) -> None:
-    """Import what `listing` names, in this process, until it is done.
+    """Import what `listing` names, in this process, until it is done; at most `rate` bytes a second, 0: no limit.
 
     Raises Stopped once `stop` is set, Conflict while another process carries out the same run, and
     what made it impossible to go on. The row of the run says all of it.
@@ -100,6 +101,7 @@ def carry_out(
             counted=counted,
             alive=alive,
             stop=stop,
+            rate=rate,
         ).work()
 
 

@@ -8,7 +8,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -107,7 +108,8 @@ class _Read:
 class Engine:
     """One run in this process. `stop` may be set by anybody at any time.
 
-    `counted`: the listing is gone through a second time, at once, to know how much there is; or what to ask instead.
+    `rate`: bytes a second at most, 0 for no limit. `counted`: the listing is gone through a second time, at once, to
+    know how much there is; or what to ask instead.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Engine:
         counted: bool | Counting = True,
         alive: Callable[[Progress], None] = lambda progress: None,
         stop: threading.Event | None = None,
+        rate: float = 0.0,
     ) -> None:
         self.run = run
         self.progress = Progress()
@@ -127,6 +130,9 @@ class Engine:
         self._listing = listing
         self._source = source
         self._readers = readers
+        self._rate = rate
+        self._rate_lock = threading.Lock()
+        self._spent_until = 0.0
         self._counted = counted
         self._alive = alive
         self._ending = threading.Event()
@@ -231,7 +237,8 @@ class Engine:
     def _read_one(self, candidate: Candidate) -> _Read:
         digest = digest_of(candidate)
         try:
-            received = receive_candidate(source=self._source, candidate=candidate, volume=self._volume())
+            slowed = replace(candidate, blocks=partial(self._slowed, candidate)) if self._rate else candidate
+            received = receive_candidate(source=self._source, candidate=slowed, volume=self._volume())
             return _Read(candidate=candidate, received=received)
         except NoDicom as nothing:
             return _Read(Handled(candidate.name, Fate.SKIPPED, nothing.message, 0, digest))
@@ -245,6 +252,16 @@ class Engine:
             log.exception("file of an import cannot be read", run=self.run.pk)
             reason = _("This file cannot be read (%(error)s).") % {"error": type(error).__name__}
             return _Read(Handled(candidate.name, Fate.REFUSED, reason, candidate.size, digest))
+
+    def _slowed(self, candidate: Candidate) -> Iterator[bytes]:
+        """Its blocks, as fast as all readers together may read."""
+        for block in candidate.blocks():
+            yield block
+            with self._rate_lock:
+                self._spent_until = max(self._spent_until, time.monotonic()) + len(block) / self._rate
+                ready_at = self._spent_until
+            while not self._halted() and (left := ready_at - time.monotonic()) > 0:
+                self._ending.wait(min(left, SIGN_EVERY))
 
     def _volume(self) -> Volume:
         """The volume that takes new objects, looked for once a second."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from django.conf import settings
 
-from pacs.models import ApplicationEntity, ConflictAnswer, Volume
+from pacs.models import ApplicationEntity, ConflictAnswer, NodePriority, Volume
 from pacs.services.header import Header, scan
 from pacs.services.part10 import HEAD_SIZE, MetaReader, head
 from pacs.storage import Draft, backend, current_volume
@@ -49,6 +49,7 @@ class Source:
     issuer_of_patient_id: str = ""
     time_zone: str = ""
     refuse_conflicts: bool = False
+    priority: NodePriority = NodePriority.NORMAL
 
     @classmethod
     def of_site(cls, site: Site, ae_title: str = "") -> Self:
@@ -64,6 +65,7 @@ class Source:
             node.issuer_of_patient_id or node.site.issuer_of_patient_id,
             node.time_zone or node.site.time_zone,
             node.conflict_answer == ConflictAnswer.REFUSE,
+            NodePriority(node.priority),
         )
 
 

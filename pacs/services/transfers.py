@@ -16,6 +16,7 @@ from pacs.models import (
     ApplicationEntity,
     Instance,
     Location,
+    NodePriority,
     Removal,
     Series,
     Study,
@@ -28,7 +29,7 @@ from pacs.models.transfer import KINDS
 from pacs.services.keyset import Page, Place, page
 from radiology.dicom import clean, is_uid
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
-from radiology.models import AuditAction, Job, JobState, User
+from radiology.models import AuditAction, Job, JobPriority, JobState, Priority, RequestedProcedure, User
 from radiology.services import audit, jobs
 
 # What one transfer may comprise: each object has a row of its own.
@@ -228,16 +229,27 @@ def _begin(
         user=who if isinstance(who, User) else None,
         agent=audit.agent_of(who),
         total=total,
-        job=_enqueue(node, direction),
+        job=_enqueue(node, direction, _priority(who, node, study)),
         **wanted,
     )
     record(transfer, "begun", who=who, address=address)
     return transfer
 
 
-def _enqueue(node: ApplicationEntity, direction: str) -> Job:
-    """A job in the emptier of the node's lanes."""
-    lanes = {f"transfer:{node.pk}:{lane}": 0 for lane in range(LANES)}
+def _priority(who: Any, node: ApplicationEntity, study: Study | None) -> JobPriority:
+    """What a person waits for and what is urgent goes first; what goes to or comes from a bulk node, last."""
+    if isinstance(who, User):
+        return JobPriority.FIRST
+    if study is not None and study.requested_procedure_ref_id is not None:
+        orders = RequestedProcedure.objects.filter(pk=study.requested_procedure_ref_id)
+        if orders.filter(order_ref__priority=Priority.STAT).exists():
+            return JobPriority.FIRST
+    return JobPriority.BULK if node.priority == NodePriority.BULK else JobPriority.NORMAL
+
+
+def _enqueue(node: ApplicationEntity, direction: str, priority: JobPriority) -> Job:
+    """A job in the emptiest of the node's lanes. One lane is for what goes first alone."""
+    lanes = {f"transfer:{node.pk}:{lane}": 0 for lane in range(LANES + (priority == JobPriority.FIRST))}
     busy = Job.objects.filter(ordering_key__in=lanes, state__in=UNFINISHED)
     for key, count in busy.values_list("ordering_key").annotate(count=Count("id")):
         lanes[key] = count
@@ -245,6 +257,7 @@ def _enqueue(node: ApplicationEntity, direction: str) -> Job:
         kind=KINDS[TransferDirection(direction)],
         ordering_key=min(lanes, key=lambda key: lanes[key]),
         max_attempts=ATTEMPTS,
+        priority=priority,
         site=node.site,
     )
 
@@ -285,7 +298,11 @@ def retry(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
     Raises NotAllowed, Conflict when it is under way or has nothing left to do.
     """
     _check_control(who, transfer)
-    found = Transfer.objects.select_for_update(of=("self",)).select_related("job", "node__site").get(pk=transfer.pk)
+    found = (
+        Transfer.objects.select_for_update(of=("self",))
+        .select_related("job", "node__site", "study_ref")
+        .get(pk=transfer.pk)
+    )
     if found.node is None:
         raise Conflict(_("The node is registered no more: register it again and begin anew."))
     if not found.may_be_retried:
@@ -293,7 +310,7 @@ def retry(*, who: Any, transfer: Transfer, address: str | None = None) -> None:
     allowed = nodes_for(who=who) if found.direction == TransferDirection.SEND else archives_for(who=who)
     if not allowed.filter(pk=found.node.pk).exists():
         raise NotAllowed(_("This node is not active, or may not be sent images from here."))
-    found.job = _enqueue(found.node, found.direction)
+    found.job = _enqueue(found.node, found.direction, _priority(who, found.node, found.study_ref))
     found.finished_at = None
     found.updated_at = timezone.now()
     found.save(update_fields=["job", "finished_at", "updated_at"])

@@ -1,7 +1,7 @@
 from radiology.models.api_client import ApiClient, ApiToken, Scope
 from radiology.models.audit import AuditAction, AuditEvent
 from radiology.models.idempotency import IdempotencyKey
-from radiology.models.job import Job, JobState
+from radiology.models.job import Job, JobPriority, JobState
 from radiology.models.order import (
     AccessionCounter,
     Answer,
@@ -41,6 +41,7 @@ __all__ = [
     "IdempotencyKey",
     "IdentifierKind",
     "Job",
+    "JobPriority",
     "JobState",
     "Laterality",
     "Order",

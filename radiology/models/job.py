@@ -17,12 +17,20 @@ class JobState(models.TextChoices):
     CANCELLED = "cancelled", _("Cancelled")
 
 
+class JobPriority(models.IntegerChoices):
+    """Of the jobs that are due, those of the lowest number go first."""
+
+    FIRST = 0, _("First")
+    NORMAL = 1, _("Normal")
+    BULK = 2, _("When there is room")
+
+
 class Job(models.Model):
     """Something that must happen later, written in the transaction that made it necessary.
 
     Claimed with `FOR UPDATE SKIP LOCKED` and a lease: a worker that dies gives the job back when
-    its lease runs out. Jobs with the same `ordering_key` run one after the other, in order. A paused one
-    holds nothing up; as long as it has a lease, its worker is about to stop.
+    its lease runs out. Jobs with the same `ordering_key` run one after the other, in order, whatever
+    their priority. A paused one holds nothing up; as long as it has a lease, its worker is about to stop.
     """
 
     public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
@@ -30,6 +38,7 @@ class Job(models.Model):
     kind = KeyField(_("kind"), max_length=64, blank=False)
     arguments = models.JSONField(_("arguments"), default=dict, blank=True)
     state = models.CharField(_("state"), max_length=10, choices=JobState, default=JobState.PENDING)
+    priority = models.PositiveSmallIntegerField(_("priority"), choices=JobPriority, default=JobPriority.NORMAL)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("most attempts"), default=20)
     next_attempt_at = models.DateTimeField(_("next attempt"), default=timezone.now)
@@ -46,7 +55,7 @@ class Job(models.Model):
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         indexes = [
-            models.Index(fields=["next_attempt_at", "id"], condition=Q(state="pending"), name="job_due"),
+            models.Index(fields=["priority", "next_attempt_at", "id"], condition=Q(state="pending"), name="job_due"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="job_leased"),
             models.Index(
                 fields=["ordering_key", "id"],

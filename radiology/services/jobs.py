@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
-from radiology.errors import OutOfResources, RadiologyError, Unreachable
-from radiology.models import Job, JobState, Site
+from radiology.errors import Busy, OutOfResources, RadiologyError, Unreachable
+from radiology.models import Job, JobPriority, JobState, Site
 from radiology.services.rows import Added
 
 log = structlog.get_logger(__name__)
@@ -22,6 +22,11 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(minutes=2)
 FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(hours=1)
+# A peer that has no place now is asked again after this long, as often as it takes.
+BUSY_DELAY = timedelta(seconds=15)
+# Of bulk jobs so many run at once, wherever: a worker has four threads, and others want some of them.
+MOST_BULK = 2
+BULK_LOCK = "radiology_job_bulk"
 
 _CLAIM = """
     SELECT id FROM radiology_job AS job
@@ -33,7 +38,7 @@ _CLAIM = """
                AND (other.id < job.id OR (other.state = 'running' AND other.lease_until >= %s))))
      ORDER BY {order}, id LIMIT 1 FOR UPDATE OF job SKIP LOCKED
 """
-_DUE = _CLAIM.format(due="state = 'pending' AND next_attempt_at <= %s", order="next_attempt_at")
+_DUE = _CLAIM.format(due="priority = %s AND state = 'pending' AND next_attempt_at <= %s", order="next_attempt_at")
 _LEASE_RAN_OUT = _CLAIM.format(due="state = 'running' AND lease_until < %s", order="lease_until")
 
 
@@ -80,6 +85,7 @@ def enqueue(
     ordering_key: str = "",
     not_before: datetime | None = None,
     max_attempts: int = 20,
+    priority: int = JobPriority.NORMAL,
     site: Site | None = None,
 ) -> Job:
     """Add a job to the current transaction. The same `idempotency_key` again returns the first job."""
@@ -90,6 +96,7 @@ def enqueue(
         ordering_key=ordering_key,
         next_attempt_at=not_before or timezone.now(),
         max_attempts=max_attempts,
+        priority=priority,
         idempotency_key=idempotency_key,
     )
     if idempotency_key is None:
@@ -110,7 +117,7 @@ def enqueue_all(jobs: Iterable[Job]) -> list[Job]:
 
 
 def claim(*, now: datetime | None = None) -> Job | None:
-    """Take the next due job: one whose lease ran out, else one that is pending and due.
+    """Take the next due job: one whose lease ran out, else one that is pending and due, by priority.
 
     Of the jobs with one ordering key only the oldest unfinished one is taken, and none while another
     of them runs. A job that took its worker down with it as often as it may be tried is dead.
@@ -118,12 +125,7 @@ def claim(*, now: datetime | None = None) -> Job | None:
     now = now or timezone.now()
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            row = None
-            for due, moments in ((_LEASE_RAN_OUT, [now, now]), (_DUE, [now, now])):
-                cursor.execute(due, moments)
-                row = cursor.fetchone()
-                if row is not None:
-                    break
+            row = _next(cursor, now)
             if row is None:
                 return None
             job = Job.objects.get(pk=row[0])
@@ -140,6 +142,24 @@ def claim(*, now: datetime | None = None) -> Job | None:
                 error=f"Its worker ended or lost touch while running it, {job.attempts} times.",
             )
             log.error("job gave no sign of life", job=job.pk, kind=job.kind, attempt=job.attempts)
+
+
+def _next(cursor: Any, now: datetime) -> Any:
+    cursor.execute(_LEASE_RAN_OUT, [now, now])
+    row = cursor.fetchone()
+    for priority in JobPriority:
+        if row is None:
+            cursor.execute(_DUE, [priority, now, now])
+            row = cursor.fetchone()
+            if row is not None and priority == JobPriority.BULK and not _has_room_for_bulk(cursor):
+                return None
+    return row
+
+
+def _has_room_for_bulk(cursor: Any) -> bool:
+    """Asked by one at a time, until its transaction ends."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [BULK_LOCK])
+    return Job.objects.filter(state=JobState.RUNNING, priority=JobPriority.BULK).count() < MOST_BULK
 
 
 def extend_lease(*, job: Job, progress: int | None = None, total: int | None = None) -> None:
@@ -187,6 +207,8 @@ def run(*, job: Job) -> None:
         handler(job)
     except Postponed as postponed:
         _let_go(job, attempts=F("attempts") - 1, next_attempt_at=postponed.until, error=postponed.why)
+    except Busy as busy:
+        _let_go(job, attempts=F("attempts") - 1, next_attempt_at=timezone.now() + BUSY_DELAY, error=busy.message)
     except Paused:
         _let_go(job, attempts=F("attempts") - 1)
     except Exception as error:

@@ -92,6 +92,8 @@ HL7 = {
 SINAR_STUDY_TOKEN_KEY = env.str("SINAR_STUDY_TOKEN_KEY", default="")
 # One object may not be larger than this many bytes, whichever door it comes through.
 SINAR_MAX_OBJECT_SIZE = env.int("SINAR_MAX_OBJECT_SIZE", default=4 * 1024**3)
+# Large downloads that one caller may have at once of each process of the web server; 0 for any number.
+SINAR_WEB_DOWNLOADS = env.int("SINAR_WEB_DOWNLOADS", default=8)
 # The folders of this server that the pages may import from, and nothing outside of them.
 SINAR_IMPORT_ROOTS = env.list("SINAR_IMPORT_ROOTS", default=[str(SINAR_DATA / "import")])
 # An object store has so many seconds for each answer; so many bytes of its objects are kept in local files.
@@ -141,6 +143,7 @@ MIDDLEWARE = [
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "radiology.middleware.SiteMiddleware",
+    "radiology.downloads.DownloadsMiddleware",
 ]
 
 ROOT_URLCONF = "radiology.urls"

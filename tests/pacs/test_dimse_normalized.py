@@ -123,7 +123,14 @@ def served(*services: Service) -> Iterator[int]:
         header = sock.recv(6, socket.MSG_WAITALL)
         body = sock.recv(int.from_bytes(header[2:], "big"), socket.MSG_WAITALL)
         connection = Connection(sock, pdu_seconds=60)
-        Acceptor(connection, address=address[0], services=services, stop=reader, idle_seconds=(60, 60)).serve(body)
+        Acceptor(
+            connection,
+            address=address[0],
+            services=services,
+            stop=reader,
+            idle_seconds=(60, 60),
+            enter=lambda acceptor: True,
+        ).serve(body)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,))

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -226,6 +227,18 @@ def test_objects_go_to_the_site_that_is_named(start: Start, tmp_path: Path) -> N
     assert {study.site.code for study in Study.objects.select_related("site")} == {"cabang"}
 
 
+def test_an_import_reads_no_faster_than_it_may(tmp_path: Path, committed_db: None) -> None:
+    made = make_objects(tmp_path / "medium", 8, side=128)
+    size = sum(path.stat().st_size for path in (tmp_path / "medium").rglob("*") if path.is_file())
+    began = time.monotonic()
+    with pytest.raises(SystemExit):
+        call_command("importdicom", tmp_path / "medium", "--bandwidth", "0.2")
+    seconds = time.monotonic() - began
+    largest = 4 * size / len(made)  # each reader waits after what it has read
+    assert size <= 200_000 * seconds + largest
+    assert archived() == made
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -233,6 +246,9 @@ def test_objects_go_to_the_site_that_is_named(start: Start, tmp_path: Path) -> N
         (["/nowhere/at/all"], "nothing at"),
         (["/", "--site", "nowhere"], "There is no site"),
         (["/", "--jobs", "0"], "--jobs"),
+        (["/", "--bandwidth", "0.001"], "--bandwidth"),
+        (["/", "--bandwidth", "nan"], "--bandwidth"),
+        (["--from-node", "PACS2", "--bandwidth", "5"], "at the node"),
     ],
 )
 def test_mistakes_are_explained(arguments: list[str], said: str) -> None:

@@ -100,3 +100,39 @@ def test_a_node_with_tls_is_verified_and_shown_our_certificate(tmp_path, setting
             node("echo", "WS1")
         settings.DIMSE = {**settings.DIMSE, "TLS_CA": str(pem), "TLS_CERTIFICATE": str(pem)}
         assert "answers" in node("echo", "WS1")
+
+
+def test_a_node_is_limited_and_what_is_not_named_stays():
+    node("add", "MIGRATE", "10.0.0.9", 104)
+    node("set", "MIGRATE", "--priority", "bulk", "--most-associations-from", 2, "--receive-rate", 2.5)
+    said = node("set", "MIGRATE", "--associations-per-transfer", 4)
+    assert said == (
+        "MIGRATE (10.0.0.9:104) bulk most-associations-from=2 most-associations-to=0 "
+        "associations-per-transfer=4 receive-rate=2.5 send-rate=0\n"
+    )
+    found = ApplicationEntity.objects.get()
+    assert (found.priority, found.most_associations_from, found.receive_rate) == ("bulk", 2, 2.5)
+    assert (found.associations_per_transfer, found.send_rate) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("--receive-rate", "-1"),
+        ("--receive-rate", "0.001"),
+        ("--send-rate", "nan"),
+        ("--send-rate", "inf"),
+        ("--most-associations-to", "201"),
+        ("--most-associations-from", "-1"),
+        ("--associations-per-transfer", "0"),
+        ("--associations-per-transfer", "17"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(name, value):
+    node("add", "MIGRATE", "10.0.0.9", 104)
+    with pytest.raises(CommandError):
+        node("set", "MIGRATE", f"{name}={value}")
+    found = ApplicationEntity.objects.get()
+    assert (found.receive_rate, found.send_rate, found.most_associations_to, found.associations_per_transfer) == (
+        0, 0, 0, 1,
+    )  # fmt: skip

@@ -23,14 +23,22 @@ from pynetdicom import AE, evt
 
 from pacs.dimse import transfer_progress, transfer_send
 from pacs.dimse.storage_contexts import STORAGE_CLASSES
-from pacs.models import ApplicationEntity, Location, Study, Transfer, TransferOutcome, TransferState
+from pacs.models import ApplicationEntity, Location, NodePriority, Study, Transfer, TransferOutcome, TransferState
 from pacs.services import transfers
 from pacs.services.store import Source, receive_part10, store_instances
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
-from radiology.models import AuditEvent, Job, JobState, Site, User
+from radiology.models import AuditEvent, Job, JobPriority, JobState, Priority, Site, User
 from radiology.services import jobs
 from tests.daemons import Daemon, accepts, free_port, wait_until, worker_daemon
-from tests.factories import make_node, make_site, make_study, make_token, make_user
+from tests.factories import (
+    make_node,
+    make_order,
+    make_requested_procedure,
+    make_site,
+    make_study,
+    make_token,
+    make_user,
+)
 from tests.pacs.objects import ct, part10, real
 
 
@@ -434,11 +442,32 @@ def test_only_what_is_over_and_incomplete_is_tried_again(sender):
 
 def test_jobs_of_one_node_share_its_lanes_and_nobody_elses(sender):
     node, other = make_node("WS1"), make_node("WS2")
+    token, _ = make_token("simrs")
     for _ in range(4):
-        transfers.send(who=sender, node=node, study=study_of(1))
-    transfers.send(who=sender, node=other, study=study_of(1))
+        transfers.send(who=token, node=node, study=study_of(1))
+    transfers.send(who=token, node=other, study=study_of(1))
     keys = Counter(Job.objects.filter(kind="pacs.send").values_list("ordering_key", flat=True))
     assert keys == {f"transfer:{node.pk}:0": 2, f"transfer:{node.pk}:1": 2, f"transfer:{other.pk}:0": 1}
+
+
+def test_what_a_person_waits_for_and_what_is_urgent_overtakes_the_rest(sender):
+    token, _ = make_token("simrs")
+    node = make_node("PACS2", priority=NodePriority.BULK)
+    bulk = [transfers.send(who=token, node=node, study=study_of(1)) for _ in range(4)]
+    urgent = study_of(1)
+    urgent.requested_procedure_ref = make_requested_procedure(make_order(priority=Priority.STAT))
+    urgent.save(update_fields=["requested_procedure_ref"])
+    first = [
+        transfers.send(who=token, node=node, study=urgent),
+        transfers.send(who=sender, node=node, study=study_of(1)),
+    ]
+    plain = transfers.send(who=token, node=make_node("WS1"), study=study_of(1))
+    assert {each.job.priority for each in bulk if each.job} == {JobPriority.BULK}
+    assert {each.job.priority for each in first if each.job} == {JobPriority.FIRST}
+    assert plain.job is not None and plain.job.priority == JobPriority.NORMAL
+    Job.objects.filter(kind__startswith="worklist.").delete()
+    claimed = [jobs.claim() for _ in range(4)]
+    assert [job and job.pk for job in claimed] == [first[0].job_id, plain.job_id, bulk[0].job_id, bulk[1].job_id]
 
 
 def test_a_job_that_was_replaced_does_nothing(sender):

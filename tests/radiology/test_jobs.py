@@ -9,8 +9,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from radiology.errors import Conflict, InvalidValue, OutOfResources, RadiologyError, Unreachable
-from radiology.models import Job, JobState
+from radiology.errors import Busy, Conflict, InvalidValue, OutOfResources, RadiologyError, Unreachable
+from radiology.models import Job, JobPriority, JobState
 from radiology.services import jobs, upkeep
 from radiology.services.jobs import cancel, claim, enqueue, extend_lease, retry, run, run_due
 from tests.parallel import at_once
@@ -105,6 +105,39 @@ class TestRunning:
             enqueue(kind="note", arguments={"n": n}, not_before=later(-seconds))
         run_due()
         assert [n for _, n in runs] == [0, 2, 1]
+
+    def test_what_has_priority_comes_first_however_long_the_rest_has_waited(self, runs: Runs) -> None:
+        for n, priority in enumerate((JobPriority.BULK, JobPriority.NORMAL, JobPriority.FIRST)):
+            enqueue(kind="note", arguments={"n": n}, priority=priority, not_before=later(n - 60))
+        enqueue(kind="note", arguments={"n": 3}, priority=JobPriority.FIRST, not_before=later(60))
+        run_due()
+        assert [n for _, n in runs] == [2, 1, 0]
+
+    def test_bulk_jobs_leave_threads_to_others(self, runs: Runs) -> None:
+        bulk = [enqueue(kind="note", priority=JobPriority.BULK) for _ in range(4)]
+        running = [claim(), claim()]
+        assert [job and job.pk for job in running] == [job.pk for job in bulk[:2]]
+        assert claim() is None, "two at a time"
+        other = enqueue(kind="note")
+        claimed = claim()
+        assert claimed is not None and claimed.pk == other.pk
+        assert running[0] is not None
+        run(job=running[0])
+        following = claim()
+        assert following is not None and following.pk == bulk[2].pk
+
+    def test_a_peer_without_a_place_costs_no_attempt(self, runs: Runs) -> None:
+        def ask(job: Job) -> None:
+            raise Busy("PACS2 has no place.")
+
+        jobs.handles("note")(ask)
+        job = enqueue(kind="note", max_attempts=1)
+        for _ in range(3):
+            make_due(job)
+            assert run_due() == 1
+            job.refresh_from_db()
+            assert (job.state, job.attempts, job.error) == (JobState.PENDING, 0, "PACS2 has no place.")
+        assert job.next_attempt_at > timezone.now()
 
     def test_a_round_is_bounded(self, runs: Runs) -> None:
         for _ in range(5):
@@ -402,8 +435,11 @@ class TestOrder:
             cursor.execute("ANALYZE radiology_job")
             moment = timezone.now()
             plans = []
-            for statement in (jobs._DUE, jobs._LEASE_RAN_OUT):
-                cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", [moment, moment])
+            for statement, values in (
+                (jobs._DUE, [JobPriority.NORMAL, moment, moment]),
+                (jobs._LEASE_RAN_OUT, [moment, moment]),
+            ):
+                cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", values)
                 plans.append("\n".join(row[0] for row in cursor.fetchall()))
         assert not any("Seq Scan on radiology_job job" in plan for plan in plans), plans
         assert "Sort" not in plans[0], "the next one comes from the index, the queue behind it is not read"

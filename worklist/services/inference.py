@@ -16,7 +16,7 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from pacs.models import Instance, RequestAttributes, Series, StorageCommitment, Study
-from radiology.models import Job, JobState, Order, OrderStatus, RequestedProcedure
+from radiology.models import Job, JobPriority, JobState, Order, OrderStatus, RequestedProcedure
 from radiology.models.keys import uuid7
 from radiology.services.jobs import enqueue, handles
 from worklist.models import Device, PerformedProcedureStep, ScheduledProcedureStep, StepStatus
@@ -46,11 +46,18 @@ def watch_studies(*, studies: Iterable[int], not_before: datetime | None = None)
         return
     with connection.cursor() as cursor:  # asked for each batch of images: the ORM would make several queries of it
         cursor.execute(
-            "INSERT INTO radiology_job (public_id, kind, arguments, state, attempts, max_attempts, next_attempt_at,"
-            " progress, progress_total, error, idempotency_key, ordering_key, created_at)"
-            " SELECT one, %s, two::jsonb, %s, 0, 20, %s, 0, 0, '', three, '', %s"
+            "INSERT INTO radiology_job (public_id, kind, arguments, state, priority, attempts, max_attempts,"
+            " next_attempt_at, progress, progress_total, error, idempotency_key, ordering_key, created_at)"
+            " SELECT one, %s, two::jsonb, %s, %s, 0, 20, %s, 0, 0, '', three, '', %s"
             " FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS new(one, two, three) ON CONFLICT DO NOTHING",
-            [LOOK, JobState.PENDING, due, now, *([row[number] for row in rows] for number in range(3))],
+            [
+                LOOK,
+                JobState.PENDING,
+                JobPriority.NORMAL,
+                due,
+                now,
+                *([row[number] for row in rows] for number in range(3)),
+            ],
         )
 
 

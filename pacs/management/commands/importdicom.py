@@ -46,6 +46,10 @@ class Command(ImportCommand):
         if not remote and (filters or options["token_file"] or options["user"]):
             raise CommandError(_("--study, --date, --patient, --token-file and --user are about another archive."))
         if options["from_node"]:
+            if options["bandwidth"]:
+                raise CommandError(
+                    _("Of a DICOM node the bandwidth is set at the node: `node set TITLE --receive-rate`.")
+                )
             return from_node(title=options["from_node"], filters=filters, fresh=options["fresh"])
         shared = {"site": site, "readers": options["jobs"], "fresh": options["fresh"]}
         if options["from_dicomweb"]:
