@@ -55,6 +55,7 @@ class MetaReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self.transfer_syntax_uid = ""
+        self.source_ae_title = ""
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> bytes | None:
         """The first bytes of the data set once the file meta information is over, until then None.
@@ -85,6 +86,8 @@ class MetaReader:
                 return None
             if number == 0x0010:
                 self.transfer_syntax_uid = bytes(data[start : start + length]).rstrip(b"\0 ").decode("ascii", "replace")
+            elif number == 0x0016:
+                self.source_ae_title = bytes(data[start : start + length]).decode("ascii", "replace").strip("\0 ")
             position = start + length
         return self._found(position)
 
