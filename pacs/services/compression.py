@@ -9,6 +9,7 @@ leaves drafts, which the collector clears.
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,7 +59,7 @@ def save_rule(rule: CompressionRule) -> None:
     """Save a rule that was made or changed: it looks at everything again, soon."""
     rule.reached = 0
     with transaction.atomic():
-        if rule.pk:
+        if CompressionRule.objects.filter(pk=rule.pk).exists():
             # What it counts meanwhile is its own affair.
             counted = {"objects_compressed", "objects_left", "bytes_before", "bytes_after", "id"}
             rule.save(update_fields=[each.name for each in rule._meta.concrete_fields if each.name not in counted])
@@ -130,6 +131,37 @@ def candidates(rule: CompressionRule) -> QuerySet[Location]:
 def oldest_allowed(rule: CompressionRule) -> datetime:
     """What was received later is too young."""
     return timezone.now() - max(timedelta(days=rule.older_than_days), QUIET)
+
+
+@dataclass
+class Sample:
+    """What a rule would do to some images: bytes before and after of all that were looked at, and why some are left."""
+
+    looked_at: int = 0
+    compressed: int = 0
+    before: int = 0
+    after: int = 0
+    left: dict[str, int] = field(default_factory=dict)
+
+
+def sample(*, rule: CompressionRule, size: int) -> Sample:
+    """Try a rule on its newest images that are old enough, and keep nothing. Raises OutOfResources."""
+    found = Sample()
+    old_enough = candidates(rule).filter(instance_ref__created_at__lte=oldest_allowed(rule))
+    for location in old_enough.order_by("-pk")[:size]:
+        found.looked_at += 1
+        found.before += location.size
+        try:
+            draft = encode_object(location=location, transfer_syntax_uid=rule.transfer_syntax_uid, alive=lambda _: None)
+        except (Left, CannotUnderstand, NotAcceptable, NotFound) as error:
+            found.after += location.size
+            found.left[str(error)] = found.left.get(str(error), 0) + 1
+        else:
+            found.compressed += 1
+            found.after += draft.size
+            draft.retract()
+            draft.discard()
+    return found
 
 
 class Work:

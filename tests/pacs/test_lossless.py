@@ -1,6 +1,7 @@
 """Images written in a lossless transfer syntax: other decoders find every pixel, and nothing else has changed."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Callable
 from io import BytesIO
@@ -24,8 +25,9 @@ from pydicom.uid import (
 from pacs.models import CompressionOutcome, Instance, Location
 from pacs.services import lossless
 from pacs.services.lossless import Left, encode_object
+from pacs.services.part10 import HEAD_SIZE
 from pacs.services.transcode import open_as
-from pacs.storage.disk import Disk
+from pacs.storage import Draft
 from radiology.errors import NotAcceptable
 from tests.pacs.objects import bare, ct, part10, real
 from tests.pacs.placed import placed
@@ -304,19 +306,11 @@ class TestDamage:
         assert outcome(tmp_path, file_of("16 bits")) == CompressionOutcome.DIFFERENT
 
     def test_a_byte_on_the_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def draft(disk: Disk, *, head_size: int) -> Any:
-            made = real_draft(disk, head_size=head_size)
-            real_write = made.write
-            made.write = lambda chunk: (real_write(chunk), (disk.incoming / made.path.name).open("r+b").write(b"?"))
-            return made
+        real_write = lossless._write
 
-        real_draft = Disk.draft
-        monkeypatch.setattr(Disk, "draft", draft)
-        with monkeypatch.context() as patched:
-            patched.setattr(lossless, "HEAD_SIZE", 0)  # so that the first byte is one of the data set
-            patched.setattr(lossless._Written, "__init__", _written_at_the_beginning)
-            assert outcome(tmp_path, file_of("16 bits")) == CompressionOutcome.DIFFERENT
+        def write(stored: Any, draft: Draft, *rest: Any) -> None:
+            real_write(stored, draft, *rest)
+            os.pwrite(draft.fileno(), b"?", HEAD_SIZE + 20)
 
-
-def _written_at_the_beginning(self: Any, volume: Any, path: str, size: int, syntax: str) -> None:
-    self.volume, self.path, self.size, self.transfer_syntax_uid, self.data_set_offset = volume, path, size, syntax, 0
+        monkeypatch.setattr(lossless, "_write", write)
+        assert outcome(tmp_path, file_of("16 bits")) == CompressionOutcome.DIFFERENT
