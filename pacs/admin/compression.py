@@ -75,7 +75,7 @@ class CompressionRuleAdmin(SmallTable):
         ),
     )
 
-    @admin.display(description=_("of"))
+    @admin.display(description=_("modalities"))
     def of(self, rule: CompressionRule) -> str:
         return ", ".join(rule.modalities) or str(_("all modalities"))
 

@@ -28,9 +28,12 @@ from pacs.models import (
     NativeSyntax,
     Series,
     Study,
+    Volume,
 )
 from pacs.services.coercion import lock_studies
+from pacs.services.incoming import Received
 from pacs.services.lossless import Alive, Left, encode_object
+from pacs.services.part10 import HEAD_SIZE
 from pacs.services.relocation import SignOfLife
 from pacs.services.verification_checks import Pace, problem_of_file
 from pacs.storage import Draft, backend
@@ -239,7 +242,7 @@ class Work:
         with transaction.atomic():
             if not Location.objects.select_for_update(of=("self",)).filter(pk=location.pk).exists():
                 return
-            _mark(location, self.rule, outcome, detail)
+            _mark(location, self.rule.transfer_syntax_uid, outcome, detail)
             CompressionRule.objects.filter(pk=self.rule.pk).update(objects_left=F("objects_left") + 1)
 
     def _publish(self) -> None:
@@ -327,18 +330,35 @@ class Work:
             created_at=timezone.now(),
         )
         if changed:
-            _mark(location, self.rule, CompressionOutcome.COMPRESSED, "")
+            _mark(location, self.rule.transfer_syntax_uid, CompressionOutcome.COMPRESSED, "")
         return bool(changed)
 
 
-def _mark(location: Location, rule: CompressionRule, outcome: CompressionOutcome, detail: str) -> None:
+def adopt(*, location: Location, volume: Volume, path: str, received: Received) -> bool:
+    """Let a location whose file is gone name the compressed form of it that lies there; whether it did."""
+    with transaction.atomic():
+        as_read = {"pk": location.pk, "volume": location.volume_id, "path": location.path}
+        changed = Location.objects.filter(**as_read).update(
+            volume=volume,
+            path=path,
+            data_set_offset=HEAD_SIZE,
+            size=received.size,
+            sha256=received.sha256,
+            transfer_syntax_uid=received.transfer_syntax_uid,
+        )
+        if changed:
+            _mark(location, received.transfer_syntax_uid, CompressionOutcome.COMPRESSED, "")
+    return bool(changed)
+
+
+def _mark(location: Location, transfer_syntax_uid: str, outcome: CompressionOutcome, detail: str) -> None:
     """`location` as it was when it was looked at."""
     Compression.objects.update_or_create(
         location_id=location.pk,
         defaults={
             "outcome": outcome,
             "detail": detail[:300],
-            "transfer_syntax_uid": rule.transfer_syntax_uid,
+            "transfer_syntax_uid": transfer_syntax_uid,
             "received_size": location.size,
             "received_sha256": bytes(location.sha256),
             "received_transfer_syntax_uid": location.transfer_syntax_uid,

@@ -86,6 +86,7 @@ def encode_object(*, location: Location, transfer_syntax_uid: str, alive: Alive)
                     sop_instance_uid=location.instance_ref.sop_instance_uid,
                     transfer_syntax_uid=transfer_syntax_uid,
                     source_ae_title=_source(image.source),
+                    compressed_from=bytes(location.sha256),
                 )
             )
         except BaseException:

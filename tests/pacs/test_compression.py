@@ -1,7 +1,6 @@
 """Stored images become smaller by the sites' rules; nothing is lost, whatever ends the work at any moment."""
 
 import os
-import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from io import BytesIO, StringIO
@@ -12,7 +11,6 @@ import numpy
 import pydicom
 import pytest
 from django.core.management import call_command
-from django.db import connections
 from django.utils import timezone
 from pydicom.uid import (
     CTImageStorage,
@@ -34,7 +32,7 @@ from pacs.models import (
     Study,
     Volume,
 )
-from pacs.services import compression, lossless
+from pacs.services import compression
 from pacs.services.collect import collect_unfinished
 from pacs.services.compression import save_rule
 from pacs.services.relocation import relocate_study
@@ -330,6 +328,20 @@ class TestTrouble:
         clear_old_files()
         assert pixels() == pixels_of(sent) and files(archive) == set() and verified() == ""
 
+    def test_a_database_from_before_finds_its_images_again(self, archive: Volume) -> None:
+        sent = series_of(2)
+        put(*sent)
+        before = list(Location.objects.all())
+        rule()
+        work()
+        clear_old_files()
+        Compression.objects.all().delete()
+        for row in before:
+            row.save()
+        call_command("verifyarchive", "--repair", "--orphan-age", "0", stdout=StringIO(), stderr=StringIO())
+        assert pixels() == pixels_of(sent) and set(syntaxes()) == {JPEGLSLossless} and verified() == ""
+        assert [send(each) for each in sent] == [StoreOutcome.UNCHANGED] * 2 and not HeldObject.objects.exists()
+
     def test_an_old_file_that_stayed_behind_is_known_to_be_one_too_many(self, archive: Volume) -> None:
         put(*series_of(1))
         rule()
@@ -367,67 +379,3 @@ class TestBucket:
         clear_old_files()
         collect_unfinished()
         assert set(syntaxes()) == {JPEGLSLossless} and len(store.keys(bucket)) == 2
-
-
-def killed_at(target: Any, name: str, *, after: bool, times: int = 1) -> None:
-    """Run a turn in a process of its own that is killed when it comes to (or from) that call."""
-    connections.close_all()  # two processes cannot talk through one
-    pid = os.fork()
-    if pid == 0:
-        try:
-            real, seen = getattr(target, name), 0
-
-            def call(*arguments: Any, **options: Any) -> Any:
-                nonlocal seen
-                seen += 1
-                if seen == times and not after:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                result = real(*arguments, **options)
-                if seen == times:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return result
-
-            setattr(target, name, call)
-            work()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-
-
-@pytest.mark.parametrize(
-    ("target", "name", "after", "times"),
-    [
-        (lossless, "encode_frame", True, 2),
-        (lossless, "_compare", False, 3),
-        (Draft, "seal", True, 4),
-        (Draft, "publish", True, 3),
-        (compression, "_mark", True, 2),
-        (compression.Work, "_switch", False, 1),
-        (compression.audit, "record", True, 1),
-        (Draft, "discard", False, 2),
-    ],
-    ids=lambda value: getattr(value, "__name__", str(value)),
-)
-def test_a_kill_at_any_moment_loses_nothing_and_leaves_nothing(
-    committed_db: None, settings: Any, tmp_path: Path, target: Any, name: str, after: bool, times: int
-) -> None:
-    settings.SINAR_DATA = tmp_path
-    Volume.objects.update(path=str(tmp_path / "archive"))
-    archive = Volume.objects.get()
-    sent = series_of(4)
-    put(*sent)
-    rule()
-    Job.objects.exclude(kind=compression.KIND).delete()
-    killed_at(target, name, after=after, times=times)
-    assert pixels() == pixels_of(sent)
-    collect_unfinished()
-    clear_old_files()
-    assert verified() == "" and pixels() == pixels_of(sent)
-    assert len(files(archive)) == 4
-    Job.objects.filter(kind=compression.KIND).update(lease_until=timezone.now() - timedelta(seconds=1))
-    work()
-    clear_old_files()
-    assert set(syntaxes()) == {JPEGLSLossless} and pixels() == pixels_of(sent)
-    assert len(files(archive)) == 4 and verified() == ""
-    assert sum(Location.objects.values_list("size", flat=True)) == Study.objects.get().size
