@@ -226,7 +226,7 @@ class Work:
         except Left as left:
             self._leave(location, left.outcome, left.detail)
         except OutOfResources:
-            problem = problem_of_file(location, pace=Pace())
+            problem = problem_of_file(location, pace=Pace(tick=lambda: self.alive(0)))
             if problem is None:
                 raise
             self._leave(location, CompressionOutcome.DAMAGED, problem.detail)

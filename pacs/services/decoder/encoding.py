@@ -11,7 +11,8 @@ NICENESS = 10
 
 def encode(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
     """The code stream of one native frame, little endian, colour by pixel. From then on the process is a slow one."""
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    if os.getpriority(os.PRIO_PROCESS, 0) < NICENESS:
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     uid = UID(request["transfer_syntax_uid"])
     names = ("rows", "columns", "samples_per_pixel", "bits_allocated", "bits_stored", "pixel_representation")
     description = request["description"]
