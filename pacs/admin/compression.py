@@ -1,6 +1,6 @@
 """By which rules images are compressed, what that saved, and which objects stay as they are."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from pacs.models import Compression, CompressionOutcome, CompressionRule, NativeSyntax
 from pacs.services.compression import forget, save_rule
@@ -21,6 +21,12 @@ MOST_FORGOTTEN = 1000
 
 
 class CompressionRuleForm(forms.ModelForm):
+    class Meta:
+        widgets: ClassVar[dict[str, Any]] = {
+            "modalities": UnfoldAdminTextInputWidget,
+            "sop_class_uids": UnfoldAdminTextInputWidget,
+        }
+
     received_in = forms.MultipleChoiceField(
         label=_("Received in"),
         choices=NativeSyntax.choices,
@@ -112,9 +118,9 @@ class CompressionAdmin(ViewOnly, SinarModelAdmin):
     """What was looked at, and what came of it."""
 
     site_path = "location__instance_ref__site"
-    list_display = ["created_at", "shown_outcome", "detail", "transfer_syntax_uid", "received", "now", "instance"]
+    list_display = ["created_at", "shown_outcome", "detail", "transfer_syntax_uid", "received", "now", "location"]
     list_filter = [OutcomeFilter]
-    list_select_related = ["location__instance_ref"]
+    list_select_related = ["location"]
     search_fields = ["=location__instance_ref__sop_instance_uid"]
     search_help_text = _("SOP Instance UID")
     actions = ["look_again"]
