@@ -1,6 +1,7 @@
 """What this app adds to the configuration file."""
 
-from pacs.models import ApplicationEntity, LinkSigner, Volume
+from pacs.models import ApplicationEntity, CompressionRule, LinkSigner, Volume
+from pacs.services.compression import save_rule
 from radiology.services.configuration import Section, register
 
 NODES = Section(
@@ -57,7 +58,17 @@ VOLUMES = Section(
     when_new={"is_active": False},
 )
 
+# Compressing begins only once somebody has looked at the rule here.
+COMPRESSION_RULES = Section(
+    "compression_rules",
+    CompressionRule,
+    ("site", "name"),
+    ("is_active", "modalities", "sop_class_uids", "received_in", "older_than_days", "transfer_syntax_uid"),
+    when_new={"is_active": False},
+    write=save_rule,
+)
+
 # Without its secret, which somebody makes anew.
 LINK_SIGNERS = Section("link_signers", LinkSigner, ("client",), ("frame_ancestors",), references={"client": ("name",)})
 
-register(NODES, VOLUMES, LINK_SIGNERS)
+register(NODES, VOLUMES, COMPRESSION_RULES, LINK_SIGNERS)

@@ -12,6 +12,8 @@ from django.db.models import Model
 
 from integrations.models import Hl7Message, Hl7Peer, Webhook, WebhookDelivery
 from pacs.models import (
+    Compression,
+    CompressionOutcome,
     HeldObject,
     HeldReason,
     Instance,
@@ -96,6 +98,14 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         "transfer_syntax_uid": "1.2.840.10008.1.2.1",
     }
     location = Location.objects.create(instance_ref=instance, path="2026/11/23/0.dcm", **stored)
+    compression = Compression.objects.create(
+        location=location,
+        outcome=CompressionOutcome.COMPRESSED,
+        transfer_syntax_uid="1.2.840.10008.1.2.4.80",
+        received_size=location.size,
+        received_sha256=location.sha256,
+        received_transfer_syntax_uid=location.transfer_syntax_uid,
+    )
     held = HeldObject.objects.create(
         site=site,
         reason=HeldReason.OTHER_PIXELS,
@@ -156,6 +166,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
     multiply(request, times=times, series_ref_id=f"{FIRST} + n", accession_number="'ACC-' || n",
              requested_procedure_id="'RP-' || n", scheduled_procedure_step_id="'S-' || n")  # fmt: skip
     multiply(location, times=times, instance_ref_id=f"{FIRST} + n", path="'2026/11/23/' || n || '.dcm'")
+    multiply(compression, times=times, location_id=f"{FIRST} + n")
     multiply(held, times=times, sop_instance_uid="'2.25.30.' || n", study_instance_uid="'2.25.10.' || n",
              path="'held/' || n || '.dcm'")  # fmt: skip
     multiply(job, times=times, idempotency_key="'key-' || n", ordering_key="'order-' || n")
@@ -180,6 +191,7 @@ def fill(*, times: int, name: str = "SARI^DEWI") -> dict[type[Model], Any]:
         instance,
         request,
         location,
+        compression,
         held,
         job,
         commitment,
@@ -207,6 +219,7 @@ GROWING: tuple[type[Model], ...] = (
     Instance,
     RequestAttributes,
     Location,
+    Compression,
     HeldObject,
     Job,
     StorageCommitment,

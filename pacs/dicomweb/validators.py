@@ -8,11 +8,12 @@ from pacs.services.outgoing import is_corrected
 
 
 def state_of(location: Location) -> str:
-    """What changes whenever the object would leave with other bytes. Stored bytes never change; corrections do."""
+    """What changes whenever the object would leave with other bytes: it was compressed, or corrected."""
+    stored = f"{location.pk}-{bytes(location.sha256).hex()[:16]}"
     if not is_corrected(location):
-        return f"{location.pk}"
+        return stored
     series = location.instance_ref.series_ref
-    return f"{location.pk}.{series.version}.{series.study_ref.version}"
+    return f"{stored}.{series.version}.{series.study_ref.version}"
 
 
 def changed_at(location: Location) -> datetime:

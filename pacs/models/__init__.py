@@ -1,5 +1,12 @@
 from pacs.models.application_entity import ApplicationEntity, ConflictAnswer, NodePriority
 from pacs.models.commitment import CommitmentState, ReportedOver, StorageCommitment
+from pacs.models.compression import (
+    Compression,
+    CompressionOutcome,
+    CompressionRule,
+    LosslessSyntax,
+    NativeSyntax,
+)
 from pacs.models.correction import Correction, CorrectionKind, Removal, RemovalCode, RemovedInstance
 from pacs.models.held import HeldChoice, HeldDecision, HeldReason
 from pacs.models.imports import (
@@ -29,6 +36,9 @@ from pacs.models.verification import FindingKind, Verification, VerificationFind
 __all__ = [
     "ApplicationEntity",
     "CommitmentState",
+    "Compression",
+    "CompressionOutcome",
+    "CompressionRule",
     "ConflictAnswer",
     "Correction",
     "CorrectionKind",
@@ -48,6 +58,8 @@ __all__ = [
     "Instance",
     "LinkSigner",
     "Location",
+    "LosslessSyntax",
+    "NativeSyntax",
     "NodePriority",
     "Removal",
     "RemovalCode",

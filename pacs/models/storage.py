@@ -142,7 +142,7 @@ class LocationQuerySet(models.QuerySet["Location"]):
 
 
 class Location(models.Model):
-    """Where one instance's bytes are: a Part 10 file whose data set is as received.
+    """Where one instance's bytes are: a Part 10 file whose data set is as received, or compressed since without loss.
 
     One location of an instance is the current one; others are bytes that it replaced, kept so that
     this can be undone.

@@ -1,4 +1,4 @@
-"""Decoding of compressed pixels and drawing of pictures, in a bounded child process.
+"""Decoding and encoding of compressed pixels and drawing of pictures, in a bounded child process.
 
 Code streams come from strangers and the libraries that read them are written in C: the child has a
 memory limit and a time limit, and is killed and replaced when it passes one. Each process that needs
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 CHILDREN = 2
 SECONDS = 30.0
+ENCODING_SECONDS = 60.0
 MAX_HEAD = 64 * 1024
 MAX_DECODED = 256 * 1024 * 1024
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -216,3 +217,18 @@ def decode_frame(*, frame: bytes, transfer_syntax_uid: str, description: ImageDe
     if len(pixels) != description.decoded_size:
         raise NotAcceptable("The decoded frame has another size than the header says.")
     return pixels, answer["photometric_interpretation"]
+
+
+def encode_frame(*, frame: bytes, transfer_syntax_uid: str, description: ImageDescription) -> bytes:
+    """The lossless code stream of a native frame, little endian and colour by pixel. Raises NotAcceptable."""
+    require_reasonable(description)
+    _, stream = ask(
+        operation="encode",
+        payload=(frame,),
+        seconds=ENCODING_SECONDS,
+        transfer_syntax_uid=transfer_syntax_uid,
+        description=asdict(description),
+    )
+    if not stream:
+        raise NotAcceptable("The pixels of this object cannot be encoded.")
+    return stream

@@ -17,9 +17,11 @@ from pydicom.uid import (
 
 from pacs.models import Location, Volume
 from pacs.services.data_set import Stored
+from pacs.services.elements import PIXEL_DATA
+from pacs.services.frames import ImageDescription
 from pacs.services.incoming import Received
 from pacs.services.part10 import HEAD_SIZE
-from pacs.services.transcode import can_send_as, open_as
+from pacs.services.transcode import by_pixel, can_send_as, open_as
 
 
 class Difference(StrEnum):
@@ -88,7 +90,25 @@ def _opened(stored: Stored, as_stored: bool) -> Dataset:
 
 def _same_pixels(ours: Dataset, theirs: Dataset) -> bool:
     one, other = PIXELS & _tags(ours), PIXELS & _tags(theirs)
-    return one == other and all(bytes(ours[tag].value) == bytes(theirs[tag].value) for tag in one)
+    if one != other:
+        return False
+    if ours.get("PlanarConfiguration") == theirs.get("PlanarConfiguration"):
+        return all(bytes(ours[tag].value) == bytes(theirs[tag].value) for tag in one)
+    return one == {PIXEL_DATA} and _by_pixel(ours) == _by_pixel(theirs)
+
+
+def _by_pixel(data_set: Dataset) -> bytes:
+    """Native pixels with the samples of each together, which compressing brings with it."""
+    description = ImageDescription(
+        rows=data_set.Rows,
+        columns=data_set.Columns,
+        samples_per_pixel=data_set.SamplesPerPixel,
+        bits_allocated=data_set.BitsAllocated,
+        planar_configuration=data_set.PlanarConfiguration,
+    )
+    value, size = bytes(data_set.PixelData), description.decoded_size
+    frames = int(data_set.get("NumberOfFrames") or 1)
+    return b"".join(by_pixel(value[start : start + size], description) for start in range(0, frames * size, size))
 
 
 def _same_elements(ours: Dataset, theirs: Dataset, left_out: set[int]) -> bool:

@@ -15,7 +15,7 @@ from typing import Self
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pacs.services.data_set import OpenDataSet, Stored
-from pacs.services.elements import LONG_VR, PIXEL_DATA, PIXELS, Kind, Token, is_big_endian, walk
+from pacs.services.elements import LONG_VR, PIXEL_DATA, PIXELS, Kind, Token, behind_fragments, is_big_endian, walk
 from pacs.services.encoding import BLOCK, swapped
 from pacs.services.fragments import Extent, FragmentIndex, recent
 from pacs.services.header import ITEM, MAX_ELEMENTS, SEQUENCE_END, UNDEFINED
@@ -129,10 +129,31 @@ class StoredImage:
     def pixel_keyword(self) -> str:
         return {32: "FloatPixelData", 64: "DoubleFloatPixelData"}.get(BITS[self._pixels.tag], "PixelData")
 
+    @property
+    def source(self) -> OpenDataSet:
+        return self._source
+
+    @property
+    def native_length(self) -> int:
+        """Bytes of native pixel data, the one that makes their number even included."""
+        return self._pixels.length
+
+    @property
+    def pixels_begin(self) -> int:
+        """Where in the source the element of the pixels begins."""
+        long_form = self._pixels.explicit and self._pixels.vr in LONG_VR
+        return self._pixels.offset - (12 if long_form else 8)
+
+    @property
+    def pixels_end(self) -> int:
+        """Where in the source the element of the pixels ends."""
+        if self.is_encapsulated:
+            return behind_fragments(self._source.data, self._pixels.offset, self._source.end)
+        return self._pixels.offset + self._pixels.length
+
     def header(self) -> bytes:
         """The data set up to the pixels, as stored. Raises NotAcceptable when that is beyond reason."""
-        long_form = self._pixels.explicit and self._pixels.vr in LONG_VR
-        end = self._pixels.offset - (12 if long_form else 8)
+        end = self.pixels_begin
         if end - self._source.start > MAX_HEADER:
             raise NotAcceptable("The header of this object is too large to be shown.")
         return self._source.read(self._source.start, end - self._source.start)

@@ -15,11 +15,19 @@ TRANSFER_SYNTAXES = frozenset(uid for uid, entry in UID_dictionary.items() if en
 LONG_VR = {b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV"}
 
 
-def head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae_title: str) -> bytes:
+def head(
+    *,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    transfer_syntax_uid: str,
+    source_ae_title: str,
+    compressed_from: bytes = b"",
+) -> bytes:
     """A neutral preamble and our own file meta information, HEAD_SIZE bytes long.
 
     The length is made up with private information (0002,0102), so that the data set of every file
-    begins at the same place, whatever is known when its first byte arrives.
+    begins at the same place, whatever is known when its first byte arrives. It says of which data set
+    (its SHA-256) this one is the compressed form.
     """
     elements = [
         _element(0x0001, b"OB", b"\0\1"),
@@ -34,7 +42,7 @@ def head(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str,
     elements.append(_element(0x0100, b"UI", IMPLEMENTATION_CLASS_UID.encode()))
     body = b"".join(elements)
     filler = HEAD_SIZE - 128 - 4 - 12 - len(body) - 12
-    body += _element(0x0102, b"OB", bytes(filler))
+    body += _element(0x0102, b"OB", compressed_from + bytes(filler - len(compressed_from)))
     result = bytes(128) + b"DICM" + _element(0x0000, b"UL", struct.pack("<I", len(body))) + body
     if len(result) != HEAD_SIZE:
         raise ValueError("the file meta information does not fit")
@@ -55,6 +63,8 @@ class MetaReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self.transfer_syntax_uid = ""
+        self.source_ae_title = ""
+        self.compressed_from = b""
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> bytes | None:
         """The first bytes of the data set once the file meta information is over, until then None.
@@ -85,6 +95,10 @@ class MetaReader:
                 return None
             if number == 0x0010:
                 self.transfer_syntax_uid = bytes(data[start : start + length]).rstrip(b"\0 ").decode("ascii", "replace")
+            elif number == 0x0016:
+                self.source_ae_title = bytes(data[start : start + length]).decode("ascii", "replace").strip("\0 ")
+            elif number == 0x0102 and any(data[start : start + 32]):
+                self.compressed_from = bytes(data[start : start + 32])
             position = start + length
         return self._found(position)
 

@@ -7,7 +7,7 @@ what contradicts the archive is kept aside as a HeldObject and the first one sta
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -256,11 +256,11 @@ def _repeated(received: Received, instance: int) -> Stored:
     """An object whose UID is taken: the first is kept, whatever the newcomer is."""
     known = list(
         Location.objects.filter(instance_ref=instance)
-        .select_related("instance_ref__series_ref__study_ref", "volume")
+        .select_related("instance_ref__series_ref__study_ref", "volume", "compression")
         .order_by("is_current", "id")
     )
     bytes_of = (received.sha256, received.size, received.transfer_syntax_uid)
-    if any((bytes(each.sha256), each.size, each.transfer_syntax_uid) == bytes_of for each in known):
+    if any(bytes_of in _bytes_known(each) for each in known):
         return _unchanged(received, known[-1])  # these very bytes, or those that a correction replaced
     stored = known[-1]
     series = stored.instance_ref.series_ref
@@ -277,6 +277,14 @@ def _repeated(received: Received, instance: int) -> Stored:
     if received.source.refuse_conflicts:
         return _outcome(received, StoreOutcome.REFUSED, held.reason)
     return held
+
+
+def _bytes_known(location: Location) -> Iterator[tuple[bytes, int, str]]:
+    """Which bytes this is: those that are stored, and those that were received where they were compressed since."""
+    yield bytes(location.sha256), location.size, location.transfer_syntax_uid
+    done = getattr(location, "compression", None)
+    if done is not None:
+        yield bytes(done.received_sha256), done.received_size, done.received_transfer_syntax_uid
 
 
 def _unchanged(received: Received, stored: Location) -> Stored:

@@ -1,6 +1,6 @@
 """A stored object in another transfer syntax: uncompressed ones into one another, compressed ones opened.
 
-Nothing is ever compressed, and nothing is held as a whole: headers are rewritten on the way, pixels
+Nothing is compressed on the way, and nothing is held as a whole: headers are rewritten on the way, pixels
 pass in blocks or frame by frame.
 """
 
@@ -21,7 +21,7 @@ from pydicom.uid import (
 from pacs.services.data_set import OpenDataSet, Stored
 from pacs.services.decode import DECODABLE, decode_frame, require_reasonable
 from pacs.services.encoding import BLOCK, Pixels, rewritten
-from pacs.services.frames import HasNoPixels, StoredImage
+from pacs.services.frames import HasNoPixels, ImageDescription, StoredImage
 from pacs.services.overlay import Overlay
 from pacs.storage import open_object
 from radiology.errors import NotAcceptable, OutOfResources
@@ -147,7 +147,7 @@ def _decoded(image: StoredImage) -> tuple[dict[int, bytes | None], Pixels]:
 
     changes: dict[int, bytes | None] = dict.fromkeys(ENCAPSULATION)
     if photometric != description.photometric_interpretation:
-        changes[PHOTOMETRIC_INTERPRETATION] = _even(photometric.encode("ascii"))
+        changes[PHOTOMETRIC_INTERPRETATION] = padded(photometric)
     if description.samples_per_pixel > 1:
         changes[PLANAR_CONFIGURATION] = b"\0\0"
     return changes, Pixels(length=length, blocks=blocks(), bits_allocated=description.bits_allocated)
@@ -190,8 +190,24 @@ def transcoded(
         )
 
 
-def _even(value: bytes) -> bytes:
-    return value + b" " * (len(value) % 2)
+def by_pixel(frame: bytes, description: ImageDescription) -> bytes:
+    """A native frame with the samples of each pixel together, however Planar Configuration has them."""
+    samples = description.samples_per_pixel
+    if samples == 1 or description.planar_configuration != 1:
+        return frame
+    word = description.bits_allocated // 8
+    plane = description.rows * description.columns * word
+    result = bytearray(len(frame))
+    for sample in range(samples):
+        for byte in range(word):
+            begin, end = sample * plane, (sample + 1) * plane
+            result[sample * word + byte :: samples * word] = frame[begin + byte : end : word]
+    return bytes(result)
+
+
+def padded(text: str) -> bytes:
+    """A code string as it is encoded."""
+    return text.encode("ascii") + b" " * (len(text) % 2)
 
 
 class _Chunks(io.RawIOBase):

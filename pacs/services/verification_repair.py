@@ -16,6 +16,8 @@ from django.utils import timezone
 
 from pacs.models import HeldObject, Instance, Location, Study, Volume
 from pacs.services.coercion import recount
+from pacs.services.compression import adopt
+from pacs.services.part10 import HEAD_SIZE, MetaReader
 from pacs.services.relocation import copy_of, put_in_place, remove_unnamed
 from pacs.services.store import Received, Source, StoreOutcome, receive_part10, store_instance
 from pacs.services.verification_checks import Pace, Row, WrongCount, problem_of_file, shown
@@ -87,6 +89,8 @@ def take_in(*, volume: Volume, path: str, pace: Pace) -> str:
                 return ""  # its row went elsewhere this very moment
             _set_aside_unnamed(old_volume, old_path, "Its bytes were damaged; another file took its place.")
             return _drop(volume, path, f"Took the place of {old_path}, which was missing or damaged.")
+        if done := _take_compressed(volume, path, received, pace):
+            return done
         stored = store_instance(received=received)
         if stored.outcome in {StoreOutcome.STORED, StoreOutcome.HELD}:
             return _drop(volume, path, f"Indexed: {stored.outcome.value} {stored.reason}".rstrip() + ".")
@@ -113,6 +117,23 @@ def _rows_of(received: Received) -> Iterator[Row]:
     instances = Instance.objects.filter(sop_instance_uid=received.sop_instance_uid)
     yield from Location.objects.filter(instance_ref__in=instances, **same).select_related("volume")
     yield from HeldObject.objects.filter(sop_instance_uid=received.sop_instance_uid, **same).select_related("volume")
+
+
+def _take_compressed(volume: Volume, path: str, received: Received, pace: Pace) -> str:
+    """A file that says it is the compressed form of one that is missing or damaged takes that one's place."""
+    meta = MetaReader()
+    with backend(volume).open(path) as file:
+        meta.feed(file.read(2 * HEAD_SIZE))
+    if not meta.compressed_from:
+        return ""
+    same = {"instance_ref__sop_instance_uid": received.sop_instance_uid, "sha256": meta.compressed_from}
+    row = Location.objects.select_related("volume").filter(**same).first()
+    if row is None or problem_of_file(row, pace=pace) is None:
+        return ""
+    if not adopt(location=row, volume=volume, path=path, received=received):
+        return ""
+    _set_aside_unnamed(row.volume, row.path, "Its bytes were damaged; the compressed form of them took its place.")
+    return f"Took the place of {row.path}, which it is the compressed form of."
 
 
 def _drop(volume: Volume, path: str, done: str) -> str:

@@ -109,10 +109,12 @@ def expected_of(location: Placed) -> Expected | None:
 
 
 def _moved(location: Placed) -> Location | HeldObject | None:
-    """The row anew, when its file was moved to another place since it was read."""
+    """The row anew, when the same bytes were moved to another place since it was read."""
     if not isinstance(location, Location | HeldObject) or location.pk is None:
         return None
     found = type(location).objects.select_related("volume").filter(pk=location.pk).first()
     if found is None or (found.volume_id, found.path) == (location.volume_id, location.path):
         return None
+    if bytes(found.sha256) != bytes(location.sha256):
+        return None  # compressed meanwhile: what was read of the row says nothing about this file
     return found

@@ -150,6 +150,8 @@ UNFOLD: dict[str, Any] = {
                 _("Storage"),
                 _entry(_("Volumes"), "hard_drive", "pacs.Volume"),
                 _entry(_("Archive locations"), "folder_data", "pacs.Location"),
+                _entry(_("Compression rules"), "compress", "pacs.CompressionRule"),
+                _entry(_("Compressed objects"), "folder_zip", "pacs.Compression"),
                 _entry(_("Held objects"), "gpp_maybe", "pacs.HeldObject"),
                 _entry(_("Decisions on held objects"), "gavel", "pacs.HeldDecision"),
                 _entry(_("Verifications"), "fact_check", "pacs.Verification"),

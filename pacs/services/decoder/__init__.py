@@ -1,1 +1,1 @@
-"""What runs in the bounded child process: code streams decoded, pictures drawn. No Django here."""
+"""What runs in the bounded child process: code streams decoded and made, pictures drawn. No Django here."""

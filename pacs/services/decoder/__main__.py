@@ -24,11 +24,12 @@ def main() -> None:
     # Answers have the pipe to themselves: whatever a library prints goes nowhere.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    from pacs.services.decoder import decoding, rendering
+    from pacs.services.decoder import decoding, encoding, rendering
 
     warnings.simplefilter("ignore")
     operations = {
         "decode": decoding.decode,
+        "encode": encoding.encode,
         "render": rendering.render,
         "animate": rendering.animate,
         "placeholder": rendering.placeholder,
