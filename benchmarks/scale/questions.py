@@ -12,7 +12,7 @@ from typing import Any
 from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
 from benchmarks.dcmtk import TITLE
 from benchmarks.http_client import HttpClient, Response

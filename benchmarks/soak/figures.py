@@ -85,7 +85,7 @@ class Figures:
 def sample(product: Product) -> Sample:
     """What all processes hold at this moment; one that ends meanwhile counts for nothing."""
     values: dict[str, float] = defaultdict(float)
-    for kind, pids in product.processes().items():
+    for kind, pids in product.by_kind().items():
         for pid in pids:
             try:
                 rss, pss = memory_of(pid)

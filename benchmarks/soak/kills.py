@@ -106,7 +106,7 @@ class Killer(threading.Thread):
         self.join()
 
     def _kill(self, victim: str) -> Kill:
-        there = self._product.processes().get(victim, [])
+        there = self._product.by_kind().get(victim, [])
         if not there:
             return Kill(victim, time.monotonic(), None, {})
         pid = self._chance.choice(there)
@@ -127,6 +127,6 @@ class Killer(threading.Thread):
         return Kill(victim, began, None if missing else time.monotonic() - began, back)
 
     def _replaced(self, victim: str, gone: set[int], count: int) -> None:
-        now = self._product.processes()
+        now = self._product.by_kind()
         if gone & {pid for pids in now.values() for pid in pids} or len(now.get(victim, [])) < count:
             raise NotDone(f"no {victim} in its place")

@@ -61,7 +61,7 @@ class Product(Sinar):
             cwd=project.ROOT, env=self.environment, capture_output=True, text=True,
         )  # fmt: skip
 
-    def processes(self) -> dict[str, list[int]]:
+    def by_kind(self) -> dict[str, list[int]]:
         """Process ids by kind: "dimse" is the main process, "dimse worker" each of its children."""
         found: dict[str, list[int]] = defaultdict(list)
         kinds: dict[int, str] = {}

@@ -108,7 +108,7 @@ def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
         queue.put(peer, patients.merged(peer, survivor, merged), patient=survivor, also=[merged])
 
 
-def _tell_what_waited(orders: QuerySet[Order], site_id: int, who: Any) -> None:
+def _tell_what_waited(orders: QuerySet[Order], site_id: int | None, who: Any) -> None:
     """Orders, and reports of them, that could not be told while nobody could know whose they are."""
     tell_order(orders=orders.filter(hl7_states=None), site_id=site_id, who=who, is_placed=True)
     reported = Report.objects.filter(requested_procedure_ref__order_ref__in=orders, number__gt=0)
