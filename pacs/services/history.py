@@ -35,6 +35,10 @@ EVENTS: dict[str, Any] = {
     "api.archive": gettext_lazy("Downloaded as ZIP"),
     "study.downloaded": gettext_lazy("Downloaded as ZIP"),
     "study.opened": gettext_lazy("Opened in the viewer"),
+    "orthanc.store": gettext_lazy("Images received by the Orthanc API"),
+    "orthanc.store-straight": gettext_lazy("Sent on without being stored"),
+    "study.compressed": gettext_lazy("Compressed without loss"),
+    "study.hidden": gettext_lazy("Images hidden"),
     "study.deleted": gettext_lazy("Study deleted"),
     "study.images.deleted": gettext_lazy("A part of the study deleted"),
     "study.purged": gettext_lazy("Files removed for good"),
@@ -47,6 +51,8 @@ EVENTS: dict[str, Any] = {
     "transfer.begun": gettext_lazy("Transfer begun"),
     "transfer.finished": gettext_lazy("Transfer finished"),
     "transfer.cancelled": gettext_lazy("Transfer cancelled"),
+    "transfer.paused": gettext_lazy("Transfer paused"),
+    "transfer.resumed": gettext_lazy("Transfer resumed"),
     "transfer.retried": gettext_lazy("Transfer tried again"),
     "token.asked": gettext_lazy("Token handed out"),
     "token.used": gettext_lazy("Opened by token"),
@@ -57,6 +63,9 @@ EVENTS: dict[str, Any] = {
     "held.undone": gettext_lazy("Decision about a conflict taken back"),
     "admin": gettext_lazy("Changed in the administration"),
 }
+# Of all the other addresses of that door.
+ORTHANC = "orthanc."
+READ_BY_ORTHANC, DONE_BY_ORTHANC = gettext_lazy("Read by the Orthanc API"), gettext_lazy("Asked for by the Orthanc API")
 
 
 @dataclass(frozen=True)
@@ -217,12 +226,19 @@ def _entry(
     return Entry(
         at=event.at,
         by=event.user.get_full_name() or event.agent if event.user else event.agent,
-        what=str(EVENTS.get(event.event, event.event)),
+        what=_what(event),
         details=tuple(details),
         reason=reason,
         failed=not event.succeeded,
         correction=correction if stands else None,
     )
+
+
+def _what(event: AuditEvent) -> str:
+    known = EVENTS.get(event.event)
+    if known is None and event.event.startswith(ORTHANC):
+        known = READ_BY_ORTHANC if event.action == AuditAction.READ else DONE_BY_ORTHANC
+    return str(known or event.event)
 
 
 def _label(choices: Callable[[str], Any], value: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from pacs.models import Correction, HeldObject, Location, Series, Study, Volume
 from pacs.services import corrections
+from pacs.services.history import history
 from pacs.services.metadata import metadata_of
 from pacs.services.outgoing import is_corrected, part10_blocks, part10_size
 from pacs.services.query import Level, search
@@ -18,7 +19,8 @@ from pacs.services.retrieve import instances_of
 from pacs.services.store import Source, Stored, StoreOutcome, receive_part10, store_instance
 from pacs.storage import open_object
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
-from radiology.models import AuditEvent, Patient, Site, User
+from radiology.models import AuditAction, AuditEvent, Patient, Site, User
+from radiology.services import audit
 from radiology.services.patients import save_patient
 from tests.factories import make_patient, make_site, make_study, make_token, make_user
 from tests.pacs.objects import ct, part10
@@ -326,3 +328,18 @@ def test_studies_and_patients_of_other_sites_cannot_be_chosen(dewi: User) -> Non
         corrections.assign_patient(who=dewi, study=study, version=study.version, patient=elsewhere.patient_ref)
     with pytest.raises(InvalidValue):
         corrections.merge_studies(who=dewi, study=study, version=study.version, into=study)
+
+
+@pytest.mark.django_db
+def test_the_history_says_in_words_what_orthancs_door_was_asked_for(site: Site) -> None:
+    study, chief = make_study(), make_user("chief", is_superuser=True)
+    asked = {"orthanc.read": "READ", "orthanc.tags": "READ", "orthanc.modify": "CREATE", "orthanc.store": "CREATE"}
+    for event, action in asked.items():
+        audit.record(
+            event=event, action=AuditAction[action], who=chief, site_id=site.pk,
+            study_instance_uid=study.study_instance_uid,
+        )  # fmt: skip
+    told = [(each.what, each.count) for each in history(who=chief, study=study).entries]
+    assert told == [
+        ("Images received by the Orthanc API", 1), ("Asked for by the Orthanc API", 1), ("Read by the Orthanc API", 2)
+    ]  # fmt: skip
