@@ -51,6 +51,8 @@ def answered(row: OrthancJob, given: dict[str, Any], failure: type[RadiologyErro
 
 
 def _is_over(row: OrthancJob) -> bool:
-    row.refresh_from_db()
     row.job.refresh_from_db()
-    return row.job.state not in {JobState.PENDING, JobState.RUNNING, JobState.PAUSED}
+    if row.job.state in {JobState.PENDING, JobState.RUNNING, JobState.PAUSED}:
+        return False
+    row.refresh_from_db()  # only now has all been written down that came of it
+    return True

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from integrations.models import OrthancJob, OrthancOrigin
 from pacs.models import HeldObject, Instance, Location, Series, Study
-from radiology.models import AuditEvent, Patient, Site
+from radiology.models import AuditEvent, Job, Patient, Site
 from radiology.services import jobs
 from tests.factories import make_site, make_user
 from tests.integrations.orthanc_client import OrthancProgram, refused, sha1
@@ -57,6 +57,21 @@ def done(khanza: OrthancProgram, path: str, given: Any) -> dict[str, Any]:
     assert began["Path"] == f"/jobs/{began['ID']}"
     jobs.run_due()
     return khanza.json(f"jobs/{began['ID']}")
+
+
+def test_the_answer_says_what_was_made_though_it_was_done_in_that_moment(
+    khanza: OrthancProgram, stored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ends while its request looks whether it has."""
+    look = Job.refresh_from_db
+
+    def look_late(self: Job, *arguments: Any, **options: Any) -> None:
+        jobs.run_due()
+        look(self, *arguments, **options)
+
+    monkeypatch.setattr(Job, "refresh_from_db", look_late)
+    made = khanza.told(f"studies/{NAME}/anonymize", {})
+    assert made["Type"] == "Study" and made["ID"] not in {"", NAME}
 
 
 def read(khanza: OrthancProgram, name: str) -> pydicom.FileDataset:
