@@ -29,7 +29,7 @@ def name_of_patient(number: int) -> str:
     """Common words all of them, and one word that nobody else has: a syllable for each digit of the number."""
     given, family = GIVEN_NAMES[number % len(GIVEN_NAMES)], FAMILY_NAMES[number // 7 % len(FAMILY_NAMES)]
     syllables = ("BA", "CI", "DU", "FE", "GO", "HA", "JI", "KU", "LE", "MO")
-    return f"{family}^{given} {''.join(syllables[int(digit)] for digit in str(number))}"
+    return f"{family}^{given} {''.join(syllables[int(digit)] for digit in f'{number:07}')}"
 
 
 @dataclass(frozen=True)
