@@ -124,7 +124,7 @@ def json_answer(
     """`body` as JSON; to who has it already, 304. `version` stands at the beginning of its ETag."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     tag = etag_of(text) if version is None else f'"{version}-{etag_of(text)[1:17]}"'
-    given = {**(headers or {}), "ETag": tag} if status == 200 or version is not None else headers
+    given = {"ETag": tag, **(headers or {})} if status == 200 or version is not None else headers
     if status == 200 and request.method in {"GET", "HEAD"} and matches(request.headers.get("If-None-Match", ""), tag):
         return HttpResponse(status=304, headers=given)
     return HttpResponse(text, status=status, content_type="application/json", headers=given)

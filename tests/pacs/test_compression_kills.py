@@ -35,6 +35,8 @@ def killed_at(target: Any, name: str, *, after: bool, times: int = 1) -> None:
     connections.close_all()  # two processes cannot talk through one
     pid = os.fork()
     if pid == 0:
+        for inherited in connections.all(initialized_only=True):
+            inherited.connection = None  # of before a browser's event loop ran, and out of `close_all`'s sight since
         try:
             real, seen = getattr(target, name), 0
 
