@@ -260,7 +260,7 @@ def transfer_syntax_of(wanted: Any) -> str:
     if not isinstance(wanted, str) or wanted not in TRANSFER_SYNTAXES:
         raise OutOfRange(f"Unknown transfer syntax: {str(wanted)[:64]}", field="Transcode")
     if wanted not in TARGETS:
-        raise NotDone(f"Nothing is compressed here: Transcode is one of {', '.join(sorted(TARGETS))}.")
+        raise NotDone(f"Copies are not compressed: Transcode is one of {', '.join(sorted(TARGETS))}.")
     return wanted
 
 

@@ -47,7 +47,7 @@ def test_a_killed_worker_is_replaced_by_one_that_has_nothing_to_load(web):
         assert requests.get(f"{web.url}/readyz", timeout=30).status_code == 200
     finally:
         os.kill(other, signal.SIGCONT)
-    assert seconds_of_cpu(new) < 1
+    assert seconds_of_cpu(new) < seconds_of_cpu(web.pid) / 2  # the main process is who has loaded everything
 
 
 def seconds_of_cpu(pid: int) -> float:

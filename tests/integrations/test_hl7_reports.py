@@ -155,6 +155,7 @@ class TestOut:
         procedure = make_requested_procedure(order, requested_procedure_id="RP7")
         signed(procedure, radiologist)
         wrong = signed(make_requested_procedure(order, requested_procedure_id="RP8"), radiologist)
+        signed(make_requested_procedure(order, requested_procedure_id="RP9"), radiologist)
         withdraw_report(report=wrong, version=wrong.version, reason="salah", who=radiologist)
         assert sent(peer) == []
         clerk = make_user("dewi", role=Role.ADMINISTRATOR)
@@ -162,12 +163,13 @@ class TestOut:
             change_patient(who=clerk, patient=nobody, version=nobody.version, values={"patient_id": "77"})
         else:
             merge_patients(who=clerk, survivor=make_patient("77", "SOMEBODY"), merged=nobody)
-        ordered, reported = sent(peer)
-        assert [field(each, "PID", 3).split("^")[0] for each in (ordered, reported)] == ["77", "77"]
-        assert (field(ordered, "ORC", 1), field(reported, "OBR", 25)) == ("SN", "F")
+        ordered, *reported = sent(peer)
+        assert [field(each, "PID", 3).split("^")[0] for each in (ordered, *reported)] == ["77"] * 3
+        assert field(ordered, "ORC", 1) == "SN"
+        assert [(field(each, "OBR", 19), field(each, "OBR", 25)) for each in reported] == [("RP7", "F"), ("RP9", "F")]
         named = Patient.objects.get(patient_id="77")
         change_patient(who=clerk, patient=named, version=named.version, values={"patient_name": "A^B"})
-        assert len(sent(peer)) == 2
+        assert len(sent(peer)) == 3
 
     def test_a_report_from_elsewhere_goes_on_to_others_with_its_own_pdf_and_not_back(self) -> None:
         peer = self.wants()

@@ -111,12 +111,13 @@ def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:
 def _tell_what_waited(orders: QuerySet[Order], site_id: int | None, who: Any) -> None:
     """Orders, and reports of them, that could not be told while nobody could know whose they are."""
     tell_order(orders=orders.filter(hl7_states=None), site_id=site_id, who=who, is_placed=True)
+    heard = Hl7Message.objects.filter(order_ref__in=orders, direction=Direction.OUT, message_code="ORU")
     reported = Report.objects.filter(requested_procedure_ref__order_ref__in=orders, number__gt=0)
-    for report in reported.exclude(status=ReportStatus.ENTERED_IN_ERROR).order_by("pk"):
-        if not Hl7Message.objects.filter(
-            order_ref=report.requested_procedure_ref.order_ref_id, direction=Direction.OUT, message_code="ORU"
-        ).exists():
-            tell_report(report=report, version=report.versions.get(number=report.number), who=who)
+    reported = reported.exclude(status=ReportStatus.ENTERED_IN_ERROR).exclude(
+        requested_procedure_ref__order_ref__in=heard.values("order_ref")
+    )
+    for report in list(reported.order_by("pk")):  # all of them, before the first is told
+        tell_report(report=report, version=report.versions.get(number=report.number), who=who)
 
 
 def _tell_peers(told: Sequence[Hl7Peer], order: Order, who: Any, is_placed: bool, only_known: bool) -> None:
