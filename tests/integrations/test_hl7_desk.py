@@ -61,6 +61,13 @@ class TestTheList:
     def test_it_says_what_to_do_before_the_first_message(self, chief: Client) -> None:
         assert "No message has come yet." in text_of(chief.get("/interfaces"))
 
+    def test_whoever_configures_the_peers_is_shown_them_and_the_way_there(self) -> None:
+        chief = signed_in("root", is_superuser=True, is_staff=True)
+        assert "/admin/integrations/hl7peer/" in text_of(chief.get("/interfaces"))
+        make_peer("SIMRS")
+        page = text_of(chief.get("/interfaces"))
+        assert "/admin/integrations/hl7peer/" in page and ">SIMRS</a>" in page
+
     def test_messages_are_found_by_what_is_known_of_them(self, chief: Client) -> None:
         simrs, lab = make_peer(), make_peer("LAB", sending_application="LAB")
         take_in(pid("A1", "AMIR^A"), own_id="M1")

@@ -11,6 +11,7 @@ from pydicom import Dataset, FileDataset, dcmread
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, build_role, evt
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
 from tests.pacs.objects import bare, part10
@@ -61,10 +62,32 @@ def associate(
     called: str = "MINIPACS",
     **options: Any,
 ) -> Any:
-    """An association, established or not."""
+    """An association, established or not.
+
+    Its `rejection` is the result, source and reason of an A-ASSOCIATE-RJ as it came over the wire, else None:
+    pynetdicom itself takes a rejection for a lost connection when its thread has read it, and closed, before
+    the caller looks.
+    """
+    rejections: list[tuple[int, int, int]] = []
+
+    def received(event: Any) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append((event.pdu.result, event.pdu.source, event.pdu.reason_diagnostic))
+
+    handlers = [*options.pop("evt_handlers", []), (evt.EVT_PDU_RECV, received)]
     ae = AE(ae_title=calling)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
-    return ae.associate("127.0.0.1", port, contexts=list(contexts), ae_title=called, max_pdu=256 * 1024, **options)
+    association = ae.associate(
+        "127.0.0.1",
+        port,
+        contexts=list(contexts),
+        ae_title=called,
+        max_pdu=256 * 1024,
+        evt_handlers=handlers,
+        **options,
+    )
+    association.rejection = rejections[0] if rejections else None  # type: ignore[attr-defined]
+    return association
 
 
 def contexts_of(objects: Iterable[Sent]) -> list[PresentationContext]:

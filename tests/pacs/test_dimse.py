@@ -56,11 +56,8 @@ def echo(port: int, **options) -> int | None:
     return status
 
 
-def rejection(port: int, **options) -> tuple[int, int, int]:
-    association = associate(port, [build_context(VERIFICATION)], **options)
-    assert association.is_rejected
-    primitive = association.acceptor.primitive
-    return primitive.result, primitive.result_source, primitive.diagnostic
+def rejection(port: int, **options) -> tuple[int, int, int] | None:
+    return associate(port, [build_context(VERIFICATION)], **options).rejection
 
 
 def test_echoscu_as_it_comes_is_answered(dimse_server, tool):

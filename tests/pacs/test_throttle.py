@@ -46,12 +46,6 @@ def begin(port: int, calling: str) -> Any:
     return associate(port, [build_context(VERIFICATION)], calling=calling)
 
 
-def rejection_of(association: Any) -> tuple[int, int, int]:
-    assert association.is_rejected, "the association was not rejected"
-    primitive = association.acceptor.primitive
-    return primitive.result, primitive.result_source, primitive.diagnostic
-
-
 @contextlib.contextmanager
 def flood(port: int, calling: str) -> Iterator[list[Any]]:
     """As many associations as the daemon gives this caller."""
@@ -59,7 +53,7 @@ def flood(port: int, calling: str) -> Iterator[list[Any]]:
     try:
         while (association := begin(port, calling)).is_established:
             held.append(association)
-        assert rejection_of(association) == NO_PLACE
+        assert association.rejection == NO_PLACE
         yield held
     finally:
         for each in held:
@@ -73,7 +67,7 @@ def test_one_more_than_a_node_may_have_is_refused_for_the_moment(dimse_server):
     node = make_node("MIGRATE", most_associations_from=2)
     held = [begin(dimse_server.port, "MIGRATE") for _ in range(2)]
     assert all(each.is_established for each in held)
-    assert rejection_of(begin(dimse_server.port, "MIGRATE")) == NO_PLACE
+    assert begin(dimse_server.port, "MIGRATE").rejection == NO_PLACE
     assert [each.send_c_echo().Status for each in held] == [0, 0], "the others are not harmed"
     event = AuditEvent.objects.get(event="dicom.refused")
     assert (event.detail["calling"], event.detail["source"], event.detail["reason"]) == ("MIGRATE", 3, 2)
