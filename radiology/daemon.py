@@ -23,6 +23,7 @@ BIND_SECONDS = 5.0
 SHORT_LIFE = 5.0
 LONGEST_PAUSE = 30.0
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 
 
@@ -54,9 +55,10 @@ def _listen(address: str, port: int, setting: str) -> socket.socket:
 
 
 class Server:
-    """`run` serves until SIGTERM or SIGINT: it keeps a process for each of `works`.
+    """`run` serves until SIGTERM or SIGINT: it keeps a process for each of `works`, and one for `helper`.
 
-    One that is asked to end has `stop_seconds` to finish what is in hand. `name` is the daemon's word in the log.
+    One that is asked to end has `stop_seconds` to finish what is in hand; the helper is asked when the others
+    have ended. `name` is the daemon's word in the log, and with "helper" what the system calls that process.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Server:
         works: Sequence[Callable[[], None]],
         *,
         stop_seconds: float,
+        helper: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._listeners = listeners
-        self._works = works
+        self._works = [*works, *([helper] if helper else [])]
+        self._helper = len(works) if helper else None  # its place
         self._stop_seconds = stop_seconds
         self._workers: dict[int, tuple[int, float]] = {}  # process id: its place in `works`, when it began
         self._pause = 0.0
@@ -96,7 +100,7 @@ class Server:
         if pid:
             self._workers[pid] = place, time.monotonic()
             return
-        _run_child(self._name, self._works[place], parent)
+        _run_child(self._name, self._works[place], parent, is_helper=place == self._helper)
 
     def _collect(self) -> None:
         for pid in _exited():
@@ -111,25 +115,33 @@ class Server:
     def _end(self) -> None:
         for listener in self._listeners:
             listener.close()
+        helper = {pid for pid, (place, _began) in self._workers.items() if place == self._helper}
+        self._end_all(set(self._workers) - helper)
+        self._end_all(helper)
+        log.info(f"{self._name}_ended")
+
+    def _end_all(self, left: set[int]) -> None:
         until = time.monotonic() + self._stop_seconds + 5
         number = signal.SIGTERM
-        while self._workers:
-            for pid in self._workers:
+        while left := left & self._workers.keys():
+            for pid in left:
                 os.kill(pid, number)
-            while self._workers and time.monotonic() < until:
+            while left & self._workers.keys() and time.monotonic() < until:
                 signal.sigtimedwait({signal.SIGCHLD}, 0.2)
                 for pid in _exited():
                     self._workers.pop(pid, None)
             number, until = signal.SIGKILL, time.monotonic() + 2
-        log.info(f"{self._name}_ended")
 
 
-def _run_child(name: str, work: Callable[[], None], parent: int) -> None:
+def _run_child(name: str, work: Callable[[], None], parent: int, *, is_helper: bool) -> None:
     """Do `work` in this forked process and end it, never returning into the parent's code."""
     status = 1
     try:
         # A worker whose parent is gone would keep the port from the next one.
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if is_helper:
+            libc.prctl(PR_SET_NAME, f"{name} helper".encode())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if os.getppid() == parent:
             work()

@@ -59,6 +59,13 @@ def child_pids(pid: int) -> list[int]:
     return sorted(int(child) for child in children)
 
 
+def is_helper(pid: int) -> bool:
+    """Whether a daemon's child is its helper."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip().endswith(" helper")
+    return False
+
+
 def is_frozen(pid: int) -> bool:
     """Whether every thread of a process has been stopped by a signal."""
     threads = Path(f"/proc/{pid}/task").glob("*/stat")
@@ -102,8 +109,13 @@ class Daemon:
 
     @property
     def pids(self) -> list[int]:
-        """The worker processes, without the main one."""
-        return child_pids(self.pid)
+        """The worker processes, without the main one and its helper."""
+        return [pid for pid in child_pids(self.pid) if not is_helper(pid)]
+
+    @property
+    def helpers(self) -> list[int]:
+        """The processes that the workers lean on."""
+        return [pid for pid in child_pids(self.pid) if is_helper(pid)]
 
     @property
     def url(self) -> str:

@@ -284,6 +284,9 @@ class Acceptor:
         failure: Exception | None = None
         has_answered = False
         try:
+            for other in request.association.services:
+                if other is not service and other.before_others is not None:
+                    other.before_others(request.association)
             with contextlib.closing(self._answers(request, operation)) as answers:
                 for answer in answers:
                     if has_answered:

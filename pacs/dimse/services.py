@@ -133,7 +133,7 @@ class Service:
     `peer_may_provide` allows. `answer_extended` turns a proposed SOP Class Extended Negotiation
     into ours. `when_idle` is called between the messages of such an association, and says in how many
     seconds it wants to be called again (None: not before the next message); it must not wait.
-    `at_end` runs when the association ends.
+    `before_others` runs before a message of another service is answered. `at_end` runs when the association ends.
     """
 
     sop_classes: Container[str]
@@ -142,6 +142,7 @@ class Service:
     peer_may_provide: bool = False
     answer_extended: Callable[[bytes], bytes] | None = None
     when_idle: "Callable[[ServedAssociation], float | None] | None" = None
+    before_others: "Callable[[ServedAssociation], None] | None" = None
     at_end: "Callable[[ServedAssociation], None] | None" = None
 
 

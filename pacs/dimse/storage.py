@@ -11,12 +11,14 @@ from django.db import close_old_connections
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pacs.dimse.acceptor import ServedAssociation, record
+from pacs.dimse.backlog import BACKLOG, Unfiled
 from pacs.dimse.message import CommandField, Status
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
 from pacs.models import ApplicationEntity, NodePriority, Volume
+from pacs.services.filing import acknowledge, may_wait
 from pacs.services.storage_classes import is_storage
-from pacs.services.store import Source, Stored, StoreOutcome, receive, store_instance
+from pacs.services.store import Received, Source, StoreOutcome, receive, store_instance
 from pacs.storage import current_volume
 from radiology.dicom import is_uid
 from radiology.errors import DataSetMismatch
@@ -24,6 +26,8 @@ from radiology.models import AuditAction
 
 MOST_AUDITED_STUDIES = 1000
 VOLUME_SECONDS = 1.0
+SETTLE_SECONDS = 5.0
+RECEIVED = "received"
 
 
 class StorageClasses:
@@ -52,7 +56,11 @@ def choose_storage_syntax(node: ApplicationEntity, proposed: Sequence[str], peer
 
 
 def store(request: Request) -> Iterator[Answer]:
-    """PS3.4 B.2.3. Success is said when the object is durable and findable, whatever was decided about it."""
+    """PS3.4 B.2.3. Success is said when the object is durable, and findable or about to be.
+
+    The first of an association is filed before the answer: that shows that it can be done. Those that follow
+    are filed by the filer, as long as it is not behind and Success is the only answer there can be.
+    """
     sop_instance_uid = request.command.get("AffectedSOPInstanceUID", "")
     if not is_uid(sop_instance_uid):
         raise DataSetMismatch("The Affected SOP Instance UID is no UID.")
@@ -67,8 +75,13 @@ def store(request: Request) -> Iterator[Answer]:
             close_old_connections()  # however many of them send slowly, the others find one
         for fragment in request.fragments():
             incoming.write(fragment)
-        stored = store_instance(received=incoming.finish())
-    _tally(request.association, stored)
+        received = incoming.finish()
+        if _may_be_first(request.association, received):
+            _acknowledge(request.association, received)
+            yield Answer(Status.SUCCESS)
+            return
+        stored = store_instance(received=received)
+    _tally(request.association, received.study_instance_uid, stored.outcome.value)
     if stored.outcome is StoreOutcome.REFUSED:
         yield Answer(Status.CANNOT_UNDERSTAND, fields={"ErrorComment": stored.reason})
     elif stored.outcome is StoreOutcome.HELD:
@@ -77,8 +90,24 @@ def store(request: Request) -> Iterator[Answer]:
         yield Answer(Status.SUCCESS)
 
 
+def settle(association: ServedAssociation) -> None:
+    """Wait until what the association brought is filed: what it asks next, or who asks after it, shall find it."""
+    unfiled: Unfiled | None = association.state.get("unfiled")
+    if unfiled is not None:
+        unfiled.wait(seconds=SETTLE_SECONDS)
+
+
+def end(association: ServedAssociation) -> None:
+    """The peer releases, or is gone."""
+    audit_studies(association)
+    settle(association)
+
+
 def audit_studies(association: ServedAssociation) -> None:
-    """One event for each study that the association brought, with what became of its objects."""
+    """One event for each study that the association brought, with what became of its objects.
+
+    Of those that were acknowledged before they were filed it says "received".
+    """
     studies: dict[str, Counter[str]] = association.state.get("stored", {})
     for study_instance_uid, outcomes in studies.items():
         record(
@@ -103,12 +132,23 @@ def _volume(association: ServedAssociation) -> Volume:
     return volume
 
 
-def _tally(association: ServedAssociation, stored: Stored) -> None:
+def _may_be_first(association: ServedAssociation, received: Received) -> bool:
+    return bool(association.state.get("stored")) and may_wait(received) and BACKLOG.has_room()
+
+
+def _acknowledge(association: ServedAssociation, received: Received) -> None:
+    path = acknowledge(received)
+    association.state.setdefault("unfiled", Unfiled()).add(path)
+    BACKLOG.add(path)
+    _tally(association, received.study_instance_uid, RECEIVED)
+
+
+def _tally(association: ServedAssociation, study_instance_uid: str, outcome: str) -> None:
     studies = association.state.setdefault("stored", {})
-    if stored.study_instance_uid not in studies and len(studies) >= MOST_AUDITED_STUDIES:
+    if study_instance_uid not in studies and len(studies) >= MOST_AUDITED_STUDIES:
         audit_studies(association)
         studies.clear()
-    studies.setdefault(stored.study_instance_uid, Counter())[stored.outcome.value] += 1
+    studies.setdefault(study_instance_uid, Counter())[outcome] += 1
 
 
 SERVICES = [
@@ -117,6 +157,7 @@ SERVICES = [
         operations={CommandField.C_STORE_RQ: Operation(store, right="may_store")},
         choose_syntax=choose_storage_syntax,
         peer_may_provide=True,
-        at_end=audit_studies,
+        before_others=settle,
+        at_end=end,
     ),
 ]

@@ -30,7 +30,7 @@ def collect_unfinished() -> int:
     for volume in Volume.objects.order_by("id"):
         try:
             for key in backend(volume).abandoned():
-                _clear(volume, key)
+                backend(volume).clear(key, published=has_row(volume, key))
                 collected += 1
         except OutOfResources as error:
             log.warning("volume cannot be cleared of unfinished objects", volume=volume.pk, reason=error.message)
@@ -39,10 +39,10 @@ def collect_unfinished() -> int:
     return collected
 
 
-def _clear(volume: Volume, key: uuid.UUID) -> None:
+def has_row(volume: Volume, key: uuid.UUID) -> bool:
+    """Whether the published file of a draft is somebody's."""
     path = path_of(key)
-    known = (
+    return (
         Location.objects.filter(volume=volume, path=path).exists()
         or HeldObject.objects.filter(volume=volume, path=path).exists()
     )
-    backend(volume).clear(key, published=known)

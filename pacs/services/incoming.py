@@ -50,6 +50,7 @@ class Source:
     time_zone: str = ""
     refuse_conflicts: bool = False
     priority: NodePriority = NodePriority.NORMAL
+    node: int | None = None
 
     @classmethod
     def of_site(cls, site: Site, ae_title: str = "") -> Self:
@@ -66,6 +67,7 @@ class Source:
             node.time_zone or node.site.time_zone,
             node.conflict_answer == ConflictAnswer.REFUSE,
             NodePriority(node.priority),
+            node.pk,
         )
 
 
@@ -164,30 +166,52 @@ class Incoming:
         return received
 
     def _read(self) -> Received:
-        if not self._draft.size:
-            raise CannotUnderstand("The data set is empty.")
-        with mmap.mmap(self._draft.fileno(), HEAD_SIZE + self._draft.size, access=mmap.ACCESS_READ) as mapped:
-            header = scan(mapped, start=HEAD_SIZE, transfer_syntax_uid=self.transfer_syntax_uid, wanted=WANTED)
-        sop_class_uid = header.uid(0x00080016) or self._sop_class_uid
-        sop_instance_uid = header.uid(0x00080018)
-        if not sop_instance_uid:
-            raise DataSetMismatch("The data set has no SOP Instance UID (0008,0018).")
-        if self._sop_instance_uid and self._sop_instance_uid != sop_instance_uid:
-            raise DataSetMismatch("The data set is another SOP Instance than the request names.")
-        if self._sop_class_uid and self._sop_class_uid != sop_class_uid:
-            raise DataSetMismatch("The data set is of another SOP Class than the request names.")
-        received = Received(
-            self.source, self._volume, self._draft, header, self.transfer_syntax_uid, sop_class_uid, sop_instance_uid
+        received = read_keys(
+            source=self.source,
+            volume=self._volume,
+            draft=self._draft,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+            sop_class_uid=self._sop_class_uid,
         )
-        for name, uid in (
-            ("SOP Class UID", sop_class_uid),
-            ("SOP Instance UID", sop_instance_uid),
-            ("Study Instance UID", received.study_instance_uid),
-            ("Series Instance UID", received.series_instance_uid),
-        ):
-            if not is_uid(uid):
-                raise CannotUnderstand(f"The {name} of the data set is no UID.")
+        if self._sop_instance_uid and self._sop_instance_uid != received.sop_instance_uid:
+            raise DataSetMismatch("The data set is another SOP Instance than the request names.")
+        if self._sop_class_uid and self._sop_class_uid != received.sop_class_uid:
+            raise DataSetMismatch("The data set is of another SOP Class than the request names.")
         return received
+
+
+def read_keys(
+    *, source: Source, volume: Volume, draft: Draft, transfer_syntax_uid: str, sop_class_uid: str = ""
+) -> Received:
+    """What a draft that is written to its end holds; `sop_class_uid` is for a data set without one.
+
+    Raises CannotUnderstand for what is no complete data set, DataSetMismatch when it names no instance.
+    """
+    if not draft.size:
+        raise CannotUnderstand("The data set is empty.")
+    with mmap.mmap(draft.fileno(), HEAD_SIZE + draft.size, access=mmap.ACCESS_READ) as mapped:
+        header = scan(mapped, start=HEAD_SIZE, transfer_syntax_uid=transfer_syntax_uid, wanted=WANTED)
+    sop_instance_uid = header.uid(0x00080018)
+    if not sop_instance_uid:
+        raise DataSetMismatch("The data set has no SOP Instance UID (0008,0018).")
+    received = Received(
+        source,
+        volume,
+        draft,
+        header,
+        transfer_syntax_uid,
+        header.uid(0x00080016) or sop_class_uid,
+        sop_instance_uid,
+    )
+    for name, uid in (
+        ("SOP Class UID", received.sop_class_uid),
+        ("SOP Instance UID", sop_instance_uid),
+        ("Study Instance UID", received.study_instance_uid),
+        ("Series Instance UID", received.series_instance_uid),
+    ):
+        if not is_uid(uid):
+            raise CannotUnderstand(f"The {name} of the data set is no UID.")
+    return received
 
 
 def receive(

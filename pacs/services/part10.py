@@ -63,6 +63,7 @@ class MetaReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self.transfer_syntax_uid = ""
+        self.sop_class_uid = ""
         self.source_ae_title = ""
         self.compressed_from = b""
 
@@ -93,7 +94,9 @@ class MetaReader:
                 raise CannotUnderstand("The file meta information is longer than 64 KiB.")
             if len(data) < start + length:
                 return None
-            if number == 0x0010:
+            if number == 0x0002:
+                self.sop_class_uid = bytes(data[start : start + length]).rstrip(b"\0 ").decode("ascii", "replace")
+            elif number == 0x0010:
                 self.transfer_syntax_uid = bytes(data[start : start + length]).rstrip(b"\0 ").decode("ascii", "replace")
             elif number == 0x0016:
                 self.source_ae_title = bytes(data[start : start + length]).decode("ascii", "replace").strip("\0 ")

@@ -12,6 +12,7 @@ from pacs.models.storage import VolumeKind
 from pacs.storage.disk import Disk, Draft
 from pacs.storage.places import Expected, Placed, Published
 from pacs.storage.protocol import Backend
+from pacs.storage.waiting import WaitingDraft
 from radiology.errors import OutOfResources
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Expected",
     "Placed",
     "Published",
+    "WaitingDraft",
     "backend",
     "current_volume",
     "expected_of",

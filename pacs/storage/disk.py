@@ -1,7 +1,8 @@
 """Objects as files under one folder, durable before anybody is told so.
 
-    incoming/<key>.part             being written; its writer holds a lock on it
-    2026/11/23/15/52/<key>.dcm      published
+    incoming/<key>.part                         being written; its writer holds a lock on it
+    incoming/<key>.<note>.<SHA-256>.received    complete, acknowledged; it stays until its row is committed
+    2026/11/23/15/52/<key>.dcm                  published
 
 A key is a UUIDv7, and the published path follows from the key alone. Publishing makes a second link
 to the same file; the first goes once the database row is committed. So whatever a crash leaves is in
@@ -28,6 +29,7 @@ from radiology.models.keys import uuid7
 if TYPE_CHECKING:
     from pacs.storage.protocol import Backend
 
+ACKNOWLEDGED = ".received"
 SPACE_CHECK_EVERY = 16 * 1024 * 1024
 # Beside the published files: drafts, and what file systems and storage systems keep for themselves.
 NOT_PUBLISHED = {"incoming", "lost+found"}
@@ -45,6 +47,8 @@ class Draft:
 
     Raises OutOfResources when the disk is full, the reserve is reached or a write fails.
     """
+
+    may_be_acknowledged = True
 
     def __init__(self, disk: "Disk", *, head_size: int) -> None:
         self.key = uuid7()
@@ -90,6 +94,20 @@ class Draft:
             os.fsync(self._file)
         except OSError as error:
             raise out_of_resources(error) from error
+
+    def acknowledge(self, note: str) -> Path:
+        """Close the sealed file and keep it, across a power cut, until its WaitingDraft is settled.
+
+        `note`, which must be without dots and slashes, becomes part of its name.
+        """
+        path = self.path.with_name(f"{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}")
+        try:
+            os.rename(self.path, path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise out_of_resources(error) from error
+        self.abandon()
+        return path
 
     def _write_head(self, head: bytes) -> None:
         if len(head) != self.head_size:
@@ -209,6 +227,16 @@ class Disk:
             with contextlib.suppress(ValueError):
                 found.add(uuid.UUID(hex=part.stem))
         return found
+
+    def waiting(self) -> list[Path]:
+        """The files of acknowledged objects, in the order in which they began to arrive."""
+        try:
+            with os.scandir(self.incoming) as listing:
+                return sorted(Path(each.path) for each in listing if each.name.endswith(ACKNOWLEDGED))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise out_of_resources(error) from error
 
     def require_space(self, size: int) -> None:
         """Raise OutOfResources when `size` more bytes would touch the reserve."""

@@ -44,6 +44,8 @@ class S3Draft(Draft):
     Raises OutOfResources when the store does not take it.
     """
 
+    may_be_acknowledged = False
+
     def __init__(self, store: "S3", *, head_size: int) -> None:
         super().__init__(store.staging, head_size=head_size)
         self._store = store

@@ -1,8 +1,11 @@
+import os
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from pacs.dimse.backlog import BACKLOG
+from pacs.dimse.filer import Filer
 from pacs.dimse.services import compose
 from pacs.dimse.worker import STOP_SECONDS, Worker
 from radiology.daemon import CannotListen, Server, listen
@@ -20,7 +23,16 @@ class Command(BaseCommand):
         except CannotListen as error:
             raise CommandError(str(error)) from None
 
+        calls, BACKLOG.filer = os.pipe()
+        os.set_blocking(BACKLOG.filer, False)
+
         def work() -> None:
             Worker(listeners, services).run()
 
-        Server("dimse", listeners, [work] * settings.DIMSE["WORKERS"], stop_seconds=STOP_SECONDS).run()
+        def file() -> None:
+            for listener in listeners:
+                listener.close()
+            Filer(calls).run()
+
+        works = [work] * settings.DIMSE["WORKERS"]
+        Server("dimse", listeners, works, helper=file, stop_seconds=STOP_SECONDS).run()

@@ -1,0 +1,85 @@
+"""What this process has acknowledged and the filer has not filed yet: bounded in number and in age."""
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+MOST = 256
+# Findable within a second is promised: nobody is acknowledged first while one has waited for half of that.
+OLDEST_SECONDS = 0.5
+# What has waited for so long is the filer's own affair: one object that cannot be filed does not slow all others.
+FORGOTTEN_SECONDS = 10.0
+ROOM_SECONDS = 0.25
+LOOK_SECONDS = 0.002
+
+
+class Backlog:
+    """Of one process. `filer` is the descriptor that wakes the filer; without one nothing may be acknowledged first."""
+
+    def __init__(self) -> None:
+        self.filer = -1
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Path, float]] = deque()
+
+    def has_room(self) -> bool:
+        """Whether one more may be acknowledged now. Waits for a moment if need be."""
+        if self.filer < 0:
+            return False
+        until = time.monotonic() + ROOM_SECONDS
+        while not self._has_room():
+            if time.monotonic() > until:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
+
+    def add(self, path: Path) -> None:
+        """One more waits."""
+        with self._lock:
+            self._waiting.append((path, time.monotonic()))
+        with contextlib.suppress(BlockingIOError):  # full: then the filer has not even seen the last call
+            os.write(self.filer, b"!")
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            while self._waiting:
+                path, since = self._waiting[0]
+                if now - since < FORGOTTEN_SECONDS and path.exists():
+                    break
+                self._waiting.popleft()
+            return not self._waiting or (len(self._waiting) < MOST and now - self._waiting[0][1] < OLDEST_SECONDS)
+
+
+class Unfiled:
+    """Those that one association has brought, in their order."""
+
+    def __init__(self) -> None:
+        self._paths: deque[Path] = deque()
+
+    def add(self, path: Path) -> None:
+        """One more."""
+        while self._paths and not self._paths[0].exists():
+            self._paths.popleft()
+        self._paths.append(path)
+
+    def wait(self, *, seconds: float) -> None:
+        """Until all are filed; `seconds` at most."""
+        until = time.monotonic() + seconds
+        while self._paths:
+            if not self._paths[-1].exists():
+                self._paths.pop()
+            elif time.monotonic() > until:
+                log.warning("acknowledged_objects_wait", count=len(self._paths))
+                return
+            else:
+                time.sleep(LOOK_SECONDS)
+
+
+BACKLOG = Backlog()

@@ -1,0 +1,57 @@
+"""An object that was acknowledged and not yet filed, opened again."""
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+
+from pacs.storage.disk import Disk, Draft, path_of
+
+
+class WaitingDraft(Draft):
+    """Its file stays until `settle`, whatever happens to its row.
+
+    Raises FileNotFoundError when it is settled, BlockingIOError while somebody else is about it.
+    """
+
+    may_be_acknowledged = False
+
+    def __init__(self, disk: Disk, path: Path, *, head_size: int) -> None:
+        self.disk = disk
+        self.path = path
+        self.head_size = head_size
+        key, self.note, self._digest, _suffix = path.name.split(".")
+        self.key = uuid.UUID(hex=key)
+        self._linked = False
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.stat(path)  # whoever had the lock until now may have settled it
+            self.size = os.fstat(self._file).st_size - head_size
+        except BaseException:
+            self.abandon()
+            raise
+
+    def sha256(self) -> bytes:
+        """As its sender's bytes were hashed when they came."""
+        return bytes.fromhex(self._digest)
+
+    def publish(self) -> str:
+        self._linked = not os.path.exists(self.disk.root / path_of(self.key))
+        return super().publish()
+
+    def retract(self) -> None:
+        """Take the lasting link back, if it is this draft's: that of one who died may have a row by now."""
+        if self._linked:
+            super().retract()
+
+    def discard(self) -> None:
+        """Close. The file stays: somebody was told that it is safe."""
+        self.abandon()
+
+    def settle(self, *, published: bool) -> None:
+        """Remove the file in incoming/, for a committed row has these bytes; the lasting link too if it has none."""
+        if not published:
+            self.disk.remove(path_of(self.key))
+        self.path.unlink(missing_ok=True)
+        self.abandon()
