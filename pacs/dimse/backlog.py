@@ -11,13 +11,15 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-MOST = 256
+MOST = 512
 # Findable within a second is promised: nobody is acknowledged first while one has waited for half of that.
 OLDEST_SECONDS = 0.5
 # What has waited for so long is the filer's own affair: one object that cannot be filed does not slow all others.
 FORGOTTEN_SECONDS = 10.0
-ROOM_SECONDS = 0.25
+ROOM_SECONDS = 2.0
 LOOK_SECONDS = 0.002
+# What the filer is told: that there is one more, and that somebody waits for all of them.
+MORE, NOW = b"m", b"n"
 
 
 class Backlog:
@@ -43,8 +45,15 @@ class Backlog:
         """One more waits."""
         with self._lock:
             self._waiting.append((path, time.monotonic()))
-        with contextlib.suppress(BlockingIOError):  # full: then the filer has not even seen the last call
-            os.write(self.filer, b"!")
+        self._call(MORE)
+
+    def hurry(self) -> None:
+        """Somebody waits for those that wait."""
+        self._call(NOW)
+
+    def _call(self, word: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: then the filer has not even heard the last call
+            os.write(self.filer, word)
 
     def _has_room(self) -> bool:
         with self._lock:
@@ -69,17 +78,20 @@ class Unfiled:
             self._paths.popleft()
         self._paths.append(path)
 
+    def is_empty(self) -> bool:
+        """Whether all are filed."""
+        while self._paths and not self._paths[-1].exists():
+            self._paths.pop()
+        return not self._paths
+
     def wait(self, *, seconds: float) -> None:
         """Until all are filed; `seconds` at most."""
         until = time.monotonic() + seconds
-        while self._paths:
-            if not self._paths[-1].exists():
-                self._paths.pop()
-            elif time.monotonic() > until:
+        while not self.is_empty():
+            if time.monotonic() > until:
                 log.warning("acknowledged_objects_wait", count=len(self._paths))
                 return
-            else:
-                time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
 
 
 BACKLOG = Backlog()

@@ -4,18 +4,21 @@ import os
 import select
 import signal
 import threading
+import time
 from types import FrameType
 
 import structlog
 from django.db import DatabaseError, close_old_connections
 
+from pacs.dimse.backlog import NOW
 from pacs.services.filing import Filing
 from radiology.errors import OutOfResources
 
 log = structlog.get_logger(__name__)
 
-# So long others may join the first one: rows of many cost little more than those of one.
-GATHER_SECONDS = 0.02
+# So long others may join the first one, unless somebody waits: rows of many cost little more than those of one.
+GATHER_SECONDS = 0.15
+ENOUGH = 128
 LOOK_SECONDS = 1.0
 MOST_CALLS = 64 * 1024
 
@@ -29,7 +32,7 @@ class Filer:
         self._stop = threading.Event()
 
     def run(self) -> None:
-        """Serve. Ends when all is filed, or nothing can be."""
+        """Serve. At the end what was acknowledged until then is filed, or waits for the next filer."""
         reader, self._writer = os.pipe()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
@@ -39,22 +42,32 @@ class Filer:
         poll.register(reader, select.POLLIN)
         self._look()
         while not self._stop.is_set():
-            if poll.poll(LOOK_SECONDS * 1000):
-                self._stop.wait(GATHER_SECONDS)
-                self._heard()
+            poll.poll(LOOK_SECONDS * 1000)
+            self._gather()
             self._look()
+        self._look()
 
-    def _heard(self) -> None:
+    def _gather(self) -> None:
+        """Let the calls come in until there are enough, or it is urgent, or time."""
+        until = time.monotonic() + GATHER_SECONDS
+        heard = 0
+        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
+            calls = self._heard()
+            heard += len(calls)
+            if not heard or heard >= ENOUGH or NOW in calls:
+                return
+            select.select([self._calls], [], [], left)
+
+    def _heard(self) -> bytes:
         try:
-            os.read(self._calls, MOST_CALLS)
+            return os.read(self._calls, MOST_CALLS)
         except BlockingIOError:
-            return
+            return b""
 
     def _look(self) -> None:
         close_old_connections()
         try:
-            while self._filing.run():
-                pass
+            self._filing.run()
         except (OutOfResources, DatabaseError) as error:
             log.error("filing_failed", exc_info=error)
             self._stop.wait(LOOK_SECONDS)

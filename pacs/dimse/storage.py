@@ -3,9 +3,11 @@
 Each fragment goes from the socket's buffer to the store service; no object is ever held in memory.
 """
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from django.db import close_old_connections
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -17,16 +19,18 @@ from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
 from pacs.models import ApplicationEntity, NodePriority, Volume
 from pacs.services.filing import acknowledge, may_wait
+from pacs.services.incoming import begin
 from pacs.services.storage_classes import is_storage
 from pacs.services.store import Received, Source, StoreOutcome, receive, store_instance
-from pacs.storage import current_volume
+from pacs.storage import Draft, current_volume
 from radiology.dicom import is_uid
-from radiology.errors import DataSetMismatch
+from radiology.errors import DataSetMismatch, OutOfResources
 from radiology.models import AuditAction
 
 MOST_AUDITED_STUDIES = 1000
 VOLUME_SECONDS = 1.0
 SETTLE_SECONDS = 5.0
+SPARE_SECONDS = 10.0
 RECEIVED = "received"
 
 
@@ -64,12 +68,14 @@ def store(request: Request) -> Iterator[Answer]:
     sop_instance_uid = request.command.get("AffectedSOPInstanceUID", "")
     if not is_uid(sop_instance_uid):
         raise DataSetMismatch("The Affected SOP Instance UID is no UID.")
+    volume = _volume(request.association)
     with receive(
         source=_source(request.association),
         transfer_syntax_uid=request.context.transfer_syntax,
         sop_class_uid=request.context.abstract_syntax,
         sop_instance_uid=sop_instance_uid,
-        volume=_volume(request.association),
+        volume=volume,
+        draft=_take_spare(request.association, volume),
     ) as incoming:
         if request.node.priority == NodePriority.BULK:
             close_old_connections()  # however many of them send slowly, the others find one
@@ -77,8 +83,12 @@ def store(request: Request) -> Iterator[Answer]:
             incoming.write(fragment)
         received = incoming.finish()
         if _may_be_first(request.association, received):
-            _acknowledge(request.association, received)
-            yield Answer(Status.SUCCESS)
+            path = acknowledge(received)
+            try:
+                yield Answer(Status.SUCCESS)
+            finally:  # whether it heard the answer or not
+                _add(request.association, received, path)
+            _prepare_spare(request.association, volume)
             return
         stored = store_instance(received=received)
     _tally(request.association, received.study_instance_uid, stored.outcome.value)
@@ -93,12 +103,16 @@ def store(request: Request) -> Iterator[Answer]:
 def settle(association: ServedAssociation) -> None:
     """Wait until what the association brought is filed: what it asks next, or who asks after it, shall find it."""
     unfiled: Unfiled | None = association.state.get("unfiled")
-    if unfiled is not None:
+    if unfiled is not None and not unfiled.is_empty():
+        BACKLOG.hurry()
         unfiled.wait(seconds=SETTLE_SECONDS)
 
 
 def end(association: ServedAssociation) -> None:
     """The peer releases, or is gone."""
+    _, spare, _ = association.state.pop("spare", (None, None, 0.0))
+    if spare is not None:
+        spare.discard()
     audit_studies(association)
     settle(association)
 
@@ -120,7 +134,10 @@ def audit_studies(association: ServedAssociation) -> None:
 
 
 def _source(association: ServedAssociation) -> Source:
-    return association.state.setdefault("source", Source.of_node(association.node))
+    source: Source | None = association.state.get("source")
+    if source is None:
+        source = association.state["source"] = Source.of_node(association.node)
+    return source
 
 
 def _volume(association: ServedAssociation) -> Volume:
@@ -136,11 +153,27 @@ def _may_be_first(association: ServedAssociation, received: Received) -> bool:
     return bool(association.state.get("stored")) and may_wait(received) and BACKLOG.has_room()
 
 
-def _acknowledge(association: ServedAssociation, received: Received) -> None:
-    path = acknowledge(received)
+def _add(association: ServedAssociation, received: Received, path: Path) -> None:
     association.state.setdefault("unfiled", Unfiled()).add(path)
     BACKLOG.add(path)
     _tally(association, received.study_instance_uid, RECEIVED)
+
+
+def _prepare_spare(association: ServedAssociation, volume: Volume) -> None:
+    """Begin the file of the next object, which takes the file system a while."""
+    with contextlib.suppress(OutOfResources):  # the next object will say so
+        association.state["spare"] = volume, begin(volume), time.monotonic()
+
+
+def _take_spare(association: ServedAssociation, volume: Volume) -> Draft | None:
+    """The file that was begun, unless it is of another volume by now, or old: its name tells the time."""
+    of, draft, since = association.state.pop("spare", (None, None, 0.0))
+    if draft is None:
+        return None
+    if of == volume and time.monotonic() - since < SPARE_SECONDS and draft.path.exists():
+        return draft
+    draft.discard()
+    return None
 
 
 def _tally(association: ServedAssociation, study_instance_uid: str, outcome: str) -> None:

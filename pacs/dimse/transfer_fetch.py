@@ -18,6 +18,7 @@ from pacs.dimse.scu_query import Arrived, Counts, Refused
 from pacs.dimse.transfer_progress import Progress
 from pacs.models import ApplicationEntity, Transfer, TransferDirection, TransferMethod, TransferOutcome
 from pacs.models.transfer import KINDS
+from pacs.services.filing import wait_until_filed
 from pacs.services.store import Source, StoreOutcome
 from pacs.services.transfer_runs import (
     Outcome,
@@ -42,6 +43,8 @@ MOST_SERIES = 5000
 PLAN_SECONDS = 300.0
 # UIDs of one request: lists of UIDs are matched by every archive, endless ones are not.
 LIST = 50
+# What our own door acknowledged a moment ago.
+FILED_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 
 
@@ -318,6 +321,7 @@ class _Fetching:
 
     def _settle_arrived(self) -> None:
         """What is here, whichever way it came; and what came and was put aside."""
+        wait_until_filed(seconds=FILED_SECONDS)
         self._look()
         for uid in held(site_id=self._transfer.site_id, sop_instance_uids=self._missing):
             self._missing.discard(uid)

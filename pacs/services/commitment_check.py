@@ -13,6 +13,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from pacs.models import CommitmentState, HeldObject, HeldReason, HeldState, Location, Removal, StorageCommitment, Volume
 from pacs.services.commitment import CHECK, Reference, checked
+from pacs.services.filing import wait_until_filed
 from pacs.services.storage_classes import is_storage
 from pacs.services.verification_checks import Pace, Problem, is_unavailable, problem_of_file
 from pacs.storage.priority import low_priority
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 CHUNK = 200
 SIGN_OF_LIFE_EVERY = 5.0
+# What was acknowledged a moment ago.
+FILED_SECONDS = 5.0
 # A volume that does not answer is waited for, an hour and a half in all; then the requester is told so.
 ATTEMPTS_OF_VOLUME = 10
 
@@ -82,6 +85,7 @@ class _Check:
     def failures(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Failure | None]]:
         """Each object, and why it is not committed, if it is not."""
         self._total = len(references)
+        wait_until_filed(seconds=FILED_SECONDS)
         earlier = StorageCommitment.objects.filter(
             site=self._row.site_id,
             transaction_uid=self._row.transaction_uid,

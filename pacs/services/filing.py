@@ -7,6 +7,7 @@ stays under that name until its rows are committed, and is filed when somebody l
 filed twice is the same object with the same bytes, which changes nothing.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -19,13 +20,14 @@ from pacs.models.storage import VolumeKind
 from pacs.services.collect import has_row
 from pacs.services.incoming import Received, Source, read_keys
 from pacs.services.part10 import HEAD_SIZE, MetaReader
-from pacs.services.store import BATCH, StoreOutcome, store_instances
+from pacs.services.store import StoreOutcome, store_instances
 from pacs.storage import Disk, WaitingDraft, backend
 from radiology.errors import OutOfResources
 from radiology.models import ResentDeleted, Site
 
 log = structlog.get_logger(__name__)
 
+TOGETHER = 128
 REMEMBERED_SECONDS = 1.0
 # What cannot be filed is tried again after so many seconds, and after twice as many each time, up to the longest.
 AGAIN_SECONDS = 0.5
@@ -66,9 +68,12 @@ def wait_until_filed(*, seconds: float) -> bool:
 
 
 def overdue(*, seconds: float) -> int:
-    """How many acknowledged objects have waited for longer than `seconds`."""
-    before = time.time() - seconds
-    return sum(_arrived(path) < before for disk in _disks().values() for path in disk.waiting())
+    """How many acknowledged objects have waited for longer than `seconds`; of volumes that answer."""
+    before, count = time.time() - seconds, 0
+    for disk in _disks().values():
+        with contextlib.suppress(OutOfResources):
+            count += sum(_arrived(path) < before for path in disk.waiting())
+    return count
 
 
 class Filing:
@@ -89,12 +94,14 @@ class Filing:
 
     def _file_all(self, volume: Volume, disk: Disk) -> int:
         paths = disk.waiting()
-        self._again = {
-            path: again for path, again in self._again.items() if path.parent != disk.incoming or path in paths
-        }
+        if self._again:
+            there = set(paths)
+            self._again = {
+                path: again for path, again in self._again.items() if path.parent != disk.incoming or path in there
+            }
         fresh = iter([path for path in paths if path not in self._again])
         filed = 0
-        while batch := list(islice(fresh, BATCH)):
+        while batch := list(islice(fresh, TOGETHER)):
             filed += self._file(volume, disk, batch)
         for path, (moment, _) in list(self._again.items()):
             if path.parent == disk.incoming and moment <= time.monotonic():

@@ -23,6 +23,12 @@ MAX_ELEMENTS = 3_000_000
 MAX_VALUE = 64 * 1024
 UNDEFINED = 0xFFFFFFFF
 LONG_VR = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+# With a length of 16 bits and no meaning for the walk.
+PLAIN_VR = {
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+    b"ST", b"TM", b"UI", b"UL", b"US",
+}  # fmt: skip
+SPECIFIC_CHARACTER_SET = 0x00080005
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXELS = {0x7FE00010, 0x7FE00008, 0x7FE00009}
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
@@ -198,6 +204,7 @@ class _Walk:
         self.big_endian = big_endian
         order = ">" if big_endian else "<"
         self.tag_struct = struct.Struct(f"{order}HH")
+        self.explicit = struct.Struct(f"{order}HH2sH")
         self.short = struct.Struct(f"{order}H")
         self.long = struct.Struct(f"{order}I")
 
@@ -209,6 +216,9 @@ class _Walk:
         try:
             while frames:
                 frame = frames[-1]
+                if frame.explicit and not frame.is_sequence:
+                    position, passed = self._plain_elements(frame, position, is_root=len(frames) == 1)
+                    count += passed
                 if position >= frame.end:
                     if position > frame.end or (frame.open_ended and len(frames) > 1):
                         raise CannotUnderstand("The data set is truncated.")
@@ -228,6 +238,28 @@ class _Walk:
         if not root.elements and count < 2:
             raise CannotUnderstand("These bytes are no DICOM data set.")
         return root
+
+    def _plain_elements(self, frame: _Frame, position: int, *, is_root: bool) -> tuple[int, int]:
+        """Pass over, and keep, elements of explicit VR up to one that takes more thought.
+
+        Its position, and how many were passed: MAX_ELEMENTS at most.
+        """
+        data, wanted, end, unpack = self.data, self.wanted, frame.end - 8, self.explicit.unpack_from
+        elements = frame.header.elements if frame.header is not None else {}
+        count = 0
+        while position <= end and count < MAX_ELEMENTS:
+            group, number, vr, length = unpack(data, position)
+            if vr not in PLAIN_VR or group < 8 or group > 0x7FDF:
+                break
+            tag = group << 16 | number
+            start = position + 8
+            if start + length > frame.end or tag == SPECIFIC_CHARACTER_SET:
+                break
+            position = start + length
+            count += 1
+            if frame.header is not None and (not is_root or tag in wanted):
+                elements[tag] = Element(vr.decode("ascii"), data[start:position])
+        return position, count
 
     def _tag(self, position: int) -> int:
         group, number = self.tag_struct.unpack_from(self.data, position)
@@ -282,7 +314,7 @@ class _Walk:
         if keep and frame.header is not None and length <= MAX_VALUE and tag not in PIXELS:
             value = bytes(self.data[start:end])
             frame.header.elements[tag] = Element(vr.decode("ascii"), value)
-            if tag == 0x00080005:
+            if tag == SPECIFIC_CHARACTER_SET:
                 frame.header.codecs = encodings(value.decode("ascii", "replace").strip("\0 "))
         return end
 

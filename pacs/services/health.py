@@ -9,12 +9,15 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from pacs.models import Verification
+from pacs.services.filing import overdue
 from radiology.models import Job, JobState
 
 ANSWERS_WITHIN = 0.3
 LATE = timedelta(minutes=2)
+UNFILED = timedelta(seconds=30)
 LOW_SPACE = 0.1
 
 
@@ -28,7 +31,7 @@ class Sign:
 
 def signs() -> list[Sign]:
     """Disk, DICOM port and jobs; within a second."""
-    return [_space(), *(_dicom(int(port)) for port in settings.SINAR_DICOM_PORTS), _jobs(), *_verified()]
+    return [_space(), *(_dicom(int(port)) for port in settings.SINAR_DICOM_PORTS), *_unfiled(), _jobs(), *_verified()]
 
 
 def _space() -> Sign:
@@ -48,6 +51,19 @@ def _dicom(port: int) -> Sign:
     except OSError:
         sentence = _("Nothing answers on the DICOM port %(port)d: is the process “dimse” running?")
         return Sign(False, sentence % {"port": port})
+
+
+def _unfiled() -> list[Sign]:
+    """Nothing as long as what was acknowledged is filed at once."""
+    count = overdue(seconds=UNFILED.total_seconds())
+    if not count:
+        return []
+    sentence = ngettext(
+        "%(count)d image is safe on disk but not filed: is the process “dimse” running, and what does its log say?",
+        "%(count)d images are safe on disk but not filed: is the process “dimse” running, and what does its log say?",
+        count,
+    )
+    return [Sign(False, sentence % {"count": count})]
 
 
 def _jobs() -> Sign:

@@ -115,6 +115,7 @@ class Incoming:
         sop_class_uid: str = "",
         sop_instance_uid: str = "",
         volume: Volume | None = None,
+        draft: Draft | None = None,
     ) -> None:
         self.source = source
         self.transfer_syntax_uid = transfer_syntax_uid
@@ -122,7 +123,7 @@ class Incoming:
         self._sop_instance_uid = sop_instance_uid
         self._meta = None if transfer_syntax_uid else MetaReader()
         self._volume = volume or current_volume()
-        self._draft = backend(self._volume).draft(head_size=HEAD_SIZE)
+        self._draft = draft or begin(self._volume)
         self._finished = False
 
     def __enter__(self) -> Self:
@@ -221,10 +222,12 @@ def receive(
     sop_class_uid: str = "",
     sop_instance_uid: str = "",
     volume: Volume | None = None,
+    draft: Draft | None = None,
 ) -> Incoming:
     """Begin to receive a bare data set in a transfer syntax that is known (C-STORE).
 
-    Who receives many may look for the volume that takes new objects once in a while, and give it.
+    Who receives many may look for the volume that takes new objects once in a while, and give it, with a draft
+    that was begun on it.
     """
     return Incoming(
         source=source,
@@ -232,7 +235,13 @@ def receive(
         sop_class_uid=sop_class_uid,
         sop_instance_uid=sop_instance_uid,
         volume=volume,
+        draft=draft,
     )
+
+
+def begin(volume: Volume) -> Draft:
+    """A new draft on a volume, for an object that may come. Raises OutOfResources."""
+    return backend(volume).draft(head_size=HEAD_SIZE)
 
 
 def receive_part10(*, source: Source, volume: Volume | None = None) -> Incoming:

@@ -42,44 +42,71 @@ class KnownSeries:
     birth_date: date | None
     provisional_for: str
 
+    @property
+    def patient_facts(self) -> tuple[Any, ...]:
+        """What must still be so of the study's patient."""
+        return tuple(getattr(self, name) for name in PATIENT_FACTS)
+
+
+PATIENT_FACTS = ("patient", "patient_id", "issuer_of_patient_id", "patient_name", "birth_date", "provisional_for")
 
 # Of this process. Never asked without the database's consent, so it may be old.
 _known: dict[Key, KnownSeries] = {}
 
+# In one order everywhere, so that batches that share studies wait for each other.
+LOCK = "SELECT FROM pacs_study WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+
+# The keys are given as arrays once more: the planner cannot know how few rows an unnest() yields.
 JOIN = """
 WITH new AS (
     SELECT * FROM unnest(
-        %s::varchar[], %s::varchar[], %s::int[], %s::int[], %s::int[], %s::smallint[], %s::int[], %s::varchar[],
-        %s::varchar[], %s::bigint[], %s::varchar[], %s::bigint[], %s::bytea[], %s::varchar[]
-    ) AS new(sop_instance_uid, sop_class_uid, instance_number, "rows", "columns", bits_allocated, number_of_frames,
-             content_date, content_time, volume_id, path, size, sha256, transfer_syntax_uid)
+        %s::bigint[], %s::varchar[], %s::varchar[], %s::int[], %s::int[], %s::int[], %s::smallint[], %s::int[],
+        %s::varchar[], %s::varchar[], %s::bigint[], %s::varchar[], %s::bigint[], %s::bytea[], %s::varchar[]
+    ) AS new(series, sop_instance_uid, sop_class_uid, instance_number, "rows", "columns", bits_allocated,
+             number_of_frames, content_date, content_time, volume_id, path, size, sha256, transfer_syntax_uid)
+), known_study AS (
+    SELECT * FROM unnest(
+        %s::bigint[], %s::varchar[], %s::bigint[], %s::varchar[], %s::varchar[], %s::varchar[], %s::date[],
+        %s::varchar[], %s::int[], %s::bigint[]
+    ) AS known(id, study_instance_uid, patient, patient_id, issuer_of_patient_id, patient_name, birth_date,
+               provisional_for, instances, size)
+), known_series AS (
+    SELECT * FROM unnest(
+        %s::bigint[], %s::bigint[], %s::varchar[], %s::varchar[], %s::int[], %s::bigint[]
+    ) AS known(id, study, series_instance_uid, modality, instances, size)
 ), study AS (
     UPDATE pacs_study AS study
-       SET number_of_study_related_instances = study.number_of_study_related_instances + %s, size = study.size + %s,
-           version = study.version + 1, updated_at = now()
-      FROM radiology_patient AS patient
-     WHERE study.id = %s AND study.study_instance_uid = %s AND study.patient_ref_id = %s
+       SET number_of_study_related_instances = study.number_of_study_related_instances + known.instances,
+           size = study.size + known.size, version = study.version + 1, updated_at = now()
+      FROM known_study AS known JOIN radiology_patient AS patient ON patient.id = known.patient
+     WHERE study.id = known.id AND study.id = ANY(%s) AND patient.id = ANY(%s)
+       AND study.study_instance_uid = known.study_instance_uid
+       AND study.patient_ref_id = patient.id
        AND study.merged_into_id IS NULL AND study.deleted_at IS NULL AND study.overlay = '{}'
-       AND study.modalities_in_study @> %s::varchar[] AND study.sop_classes_in_study @> %s::varchar[]
-       AND patient.id = study.patient_ref_id AND patient.patient_id = %s AND patient.issuer_of_patient_id = %s
-       AND patient.patient_name = %s AND patient.birth_date IS NOT DISTINCT FROM %s::date
-       AND patient.provisional_for = %s
- RETURNING study.id
+       AND patient.patient_id = known.patient_id AND patient.issuer_of_patient_id = known.issuer_of_patient_id
+       AND patient.patient_name = known.patient_name
+       AND patient.birth_date IS NOT DISTINCT FROM known.birth_date
+       AND patient.provisional_for = known.provisional_for
+ RETURNING study.id, study.modalities_in_study, study.sop_classes_in_study
 ), series AS (
     UPDATE pacs_series AS series
-       SET number_of_series_related_instances = series.number_of_series_related_instances + %s,
-           size = series.size + %s, version = series.version + 1, updated_at = now()
-      FROM study
-     WHERE series.id = %s AND series.series_instance_uid = %s AND series.study_ref_id = study.id
+       SET number_of_series_related_instances = series.number_of_series_related_instances + known.instances,
+           size = series.size + known.size, version = series.version + 1, updated_at = now()
+      FROM known_series AS known JOIN study ON study.id = known.study
+     WHERE series.id = known.id AND series.id = ANY(%s) AND series.series_instance_uid = known.series_instance_uid
+       AND series.study_ref_id = study.id
        AND series.received_study_instance_uid = '' AND series.removed_at IS NULL
        AND series.number_of_series_related_instances > 0
- RETURNING series.id
+       AND (known.modality = '' OR known.modality = ANY(study.modalities_in_study))
+ RETURNING series.id, study.sop_classes_in_study
 ), instance AS (
     INSERT INTO pacs_instance (site_id, series_ref_id, sop_instance_uid, sop_class_uid, instance_number, "rows",
                                "columns", bits_allocated, number_of_frames, content_date, content_time, created_at)
     SELECT %s, series.id, sop_instance_uid, sop_class_uid, instance_number, "rows", "columns", bits_allocated,
            number_of_frames, content_date, content_time, now()
-      FROM series, new
+      FROM new JOIN series ON series.id = new.series
+     WHERE new.sop_class_uid = ANY(series.sop_classes_in_study)
+     ORDER BY sop_instance_uid
         ON CONFLICT DO NOTHING
  RETURNING id, sop_instance_uid
 )
@@ -149,47 +176,66 @@ class Joining:
         return self._studies[id(received)]
 
     def insert(self, paths: dict[int, str]) -> list[int]:
-        """Insert and count them, studies in the order of their rows; the instances' rows.
+        """Insert and count them; the instances' rows. `paths` are the lasting paths by the id() of the object.
 
-        `paths` are the lasting paths by the id() of the object. Raises Changed.
+        Raises Changed.
         """
-        made: list[int] = []
-        for known in sorted(self._groups, key=lambda each: (each.study, each.series)):
-            group = sorted(self._groups[known], key=lambda each: each.sop_instance_uid)
-            with connection.cursor() as cursor:
-                cursor.execute(JOIN, _parameters(known, group, paths))
-                rows = [pk for (pk,) in cursor.fetchall()]
-            if len(rows) != len(group):
-                raise Changed
-            made += rows
+        with connection.cursor() as cursor:
+            if len(self.studies) > 1:
+                cursor.execute(LOCK, [self.studies])
+            cursor.execute(JOIN, self._parameters(paths))
+            made = [pk for (pk,) in cursor.fetchall()]
+        if len(made) != len(self._studies):
+            raise Changed
         return made
+
+    def _parameters(self, paths: dict[int, str]) -> list[Any]:
+        objects = [(known, each) for known, group in self._groups.items() for each in group]
+        rows = [instance_columns(each.header) for _, each in objects]
+        studies: dict[int, list[KnownSeries]] = {}
+        for known in self._groups:
+            studies.setdefault(known.study, []).append(known)
+        facts = [own[0] for own in studies.values()]
+        if any(each.patient_facts != own[0].patient_facts for own in studies.values() for each in own):
+            raise Changed  # learned at different times
+        in_series = {known: _counted(group) for known, group in self._groups.items()}
+        in_study = [tuple(map(sum, zip(*map(in_series.get, own), strict=True))) for own in studies.values()]
+        first = {known.study: group[0] for known, group in self._groups.items()}
+        return [
+            [known.series for known, _ in objects],
+            [each.sop_instance_uid for _, each in objects],
+            [each.sop_class_uid for _, each in objects],
+            *([row[name] for row in rows] for name in INSTANCE_COLUMNS),
+            [each.volume.pk for _, each in objects],
+            [paths[id(each)] for _, each in objects],
+            [each.size for _, each in objects],
+            [each.sha256 for _, each in objects],
+            [each.transfer_syntax_uid for _, each in objects],
+            list(studies),
+            [first[study].study_instance_uid for study in studies],
+            *([getattr(each, name) for each in facts] for name in PATIENT_FACTS),
+            [count for count, _ in in_study],
+            [size for _, size in in_study],
+            [known.series for known in self._groups],
+            [known.study for known in self._groups],
+            [group[0].series_instance_uid for group in self._groups.values()],
+            [known.modality for known in self._groups],
+            [count for count, _ in in_series.values()],
+            [size for _, size in in_series.values()],
+            list(studies),
+            [each.patient for each in facts],
+            [known.series for known in self._groups],
+            objects[0][1].source.site.pk,
+            HEAD_SIZE,
+        ]
 
 
 def _key(received: Received) -> Key:
     return received.source.site.pk, received.study_instance_uid, received.series_instance_uid
 
 
-def _parameters(known: KnownSeries, group: Sequence[Received], paths: dict[int, str]) -> list[Any]:
-    columns = [instance_columns(each.header) for each in group]
-    size = sum(each.size for each in group)
-    first = group[0]
-    return [
-        [each.sop_instance_uid for each in group],
-        [each.sop_class_uid for each in group],
-        *([row[name] for row in columns] for name in INSTANCE_COLUMNS),
-        [each.volume.pk for each in group],
-        [paths[id(each)] for each in group],
-        [each.size for each in group],
-        [each.sha256 for each in group],
-        [each.transfer_syntax_uid for each in group],
-        len(group), size,
-        known.study, first.study_instance_uid, known.patient,
-        [known.modality] if known.modality else [], sorted({each.sop_class_uid for each in group}),
-        known.patient_id, known.issuer_of_patient_id, known.patient_name, known.birth_date, known.provisional_for,
-        len(group), size,
-        known.series, first.series_instance_uid,
-        first.source.site.pk, HEAD_SIZE,
-    ]  # fmt: skip
+def _counted(group: Sequence[Received]) -> tuple[int, int]:
+    return len(group), sum(each.size for each in group)
 
 
 INSTANCE_COLUMNS = (

@@ -23,6 +23,7 @@ class WaitingDraft(Draft):
         key, self.note, self._digest, _suffix = path.name.split(".")
         self.key = uuid.UUID(hex=key)
         self._linked = False
+        self._hashing = None
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
