@@ -315,13 +315,20 @@ class Connection:
             self._send_stream(out, context_id, data_set, room)
 
     def _send_stream(self, out: bytearray, context_id: int, stream: BinaryIO, room: int) -> None:
-        # One fragment is read ahead, because a fragment must say whether it is the last.
-        block = _read(stream, room)
+        # As many PDUs at once as fit, unless a rate is kept to. One portion is read ahead, because a fragment must
+        # say whether it is the last.
+        portion = room * (1 if self.outgoing is not None else max(1, LARGEST_SENT // room))
+        block = _read(stream, portion)
         while True:
-            following = _read(stream, room)
-            out += pdu.HEADER.pack(PduType.P_DATA, len(block) + 6)
-            out += pdu.PDV_HEADER.pack(len(block) + 2, context_id, 0 if following else 2)
-            out += block
+            following = _read(stream, portion)
+            with memoryview(block) as whole:
+                for position in range(0, max(len(block), 1), room):
+                    part = whole[position : position + room]
+                    is_last = not following and position + room >= len(block)
+                    out += pdu.HEADER.pack(PduType.P_DATA, len(part) + 6)
+                    out += pdu.PDV_HEADER.pack(len(part) + 2, context_id, 2 if is_last else 0)
+                    out += part
+                    part.release()
             self.send_pdu(out)
             if not following:
                 return
