@@ -14,13 +14,13 @@ from itertools import islice
 from typing import Any
 
 from django.db import close_old_connections, connections
-from django.db.models import QuerySet
 
 from pacs.dimse.connection import BEAT_SECONDS, Connection
 from pacs.dimse.requestor import PLACE_SECONDS, RequestedAssociation, associate
 from pacs.dimse.scu import send
 from pacs.dimse.suboperations import Target
 from pacs.models import ApplicationEntity, Location
+from pacs.models.storage import LocationQuerySet
 from radiology.errors import CannotUnderstand, NotAcceptable, OutOfResources, Unreachable
 
 CHUNK = 100
@@ -58,7 +58,7 @@ class Sending:
         contexts: Sequence[tuple[str, str]],
         targets: Iterable[Target],
         *,
-        places: Callable[[], QuerySet[Location]],
+        places: Callable[[], LocationQuerySet],
         attempts: int,
         gives_up: bool,
         patience: float = PLACE_SECONDS,
@@ -192,7 +192,7 @@ class Sending:
             if target.location_id not in self._looked_for:
                 wanted = [each.location_id for each in islice(self._waiting, CHUNK)]
                 found = self._places().filter(pk__in=wanted)
-                self._locations = found.select_related("instance_ref__series_ref__study_ref", "volume").in_bulk()
+                self._locations = found.with_shared_parents().in_bulk()
                 self._looked_for = set(wanted)
                 close_old_connections()
             return self._waiting.popleft(), self._locations.get(target.location_id)

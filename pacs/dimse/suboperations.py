@@ -80,11 +80,7 @@ class Suboperations:
         """Each target and where it is by now; None for one that is gone. No database connection is held between."""
         waiting = iter(targets)
         while chunk := list(islice(waiting, CHUNK)):
-            found = (
-                Location.objects.filter(pk__in=[target.location_id for target in chunk])
-                .select_related("instance_ref__series_ref__study_ref", "volume")
-                .in_bulk()
-            )
+            found = Location.objects.filter(pk__in=[each.location_id for each in chunk]).with_shared_parents().in_bulk()
             close_old_connections()
             for target in chunk:
                 yield target, found.get(target.location_id)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import structlog
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from pacs.dimse.message import Status, is_warning
@@ -12,6 +12,7 @@ from pacs.dimse.sending import Sending, Sent
 from pacs.dimse.suboperations import Target, groups
 from pacs.dimse.transfer_progress import Progress
 from pacs.models import Location, Transfer, TransferDirection, TransferOutcome
+from pacs.models.storage import LocationQuerySet
 from pacs.models.transfer import KINDS
 from pacs.services.transfer_runs import Outcome, begin_run, finish, of_job, set_total
 from pacs.services.transfers import objects_of
@@ -74,7 +75,7 @@ def _targets(transfer: Transfer, done: set[str]) -> Iterator[Target]:
             yield Target(*row)
 
 
-def _places() -> QuerySet[Location]:
+def _places() -> LocationQuerySet:
     # A rejection note goes out although it is hidden here with what it rejects.
     shown = Q(instance_ref__removed_at=None) | Q(instance_ref__sop_class_uid=KeyObjectSelectionDocumentStorage)
     return Location.objects.filter(shown)

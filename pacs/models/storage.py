@@ -140,6 +140,10 @@ class LocationQuerySet(models.QuerySet["Location"]):
         """One a living instance: the bytes that stand for it. All that reads begins with these."""
         return self.filter(is_current=True)
 
+    def with_shared_parents(self) -> Self:
+        """With what is needed to send them: their instances, and each series, study and volume once for all."""
+        return self.select_related("instance_ref").prefetch_related("instance_ref__series_ref__study_ref", "volume")
+
 
 class Location(models.Model):
     """Where one instance's bytes are: a Part 10 file whose data set is as received, or compressed since without loss.
