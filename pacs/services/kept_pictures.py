@@ -70,13 +70,12 @@ def _name(location: Stored, asked: Mapping[str, Any]) -> str | None:
     """None for what is no row: nobody vouches for its bytes."""
     if not isinstance(location, Location | HeldObject) or location.pk is None:
         return None
-    held = isinstance(location, HeldObject)
-    uid = location.sop_instance_uid if held else location.instance_ref.sop_instance_uid
+    named = location if isinstance(location, HeldObject) else location.instance_ref
     facts = [
         location.volume_id, location.path, bytes(location.sha256).hex(), location.transfer_syntax_uid,
         dict(asked), _program(),
     ]  # fmt: skip
-    return f"{_mark(uid)}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
+    return f"{_mark(named.sop_instance_uid)}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
 
 
 def _mark(sop_instance_uid: str) -> str:

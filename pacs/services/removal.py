@@ -195,8 +195,8 @@ def _purge(removal: Removal) -> bool:
     for start in range(0, len(files), FILES_A_JOB):
         enqueue(kind="pacs.remove_files", arguments={"files": files[start : start + FILES_A_JOB]}, site=removal.site)
     for start in range(0, len(pictured), FILES_A_JOB):
-        uids = pictured[start : start + FILES_A_JOB]
-        enqueue(kind="pacs.forget_pictures", arguments={"sop_instance_uids": uids}, site=removal.site)
+        some = {"sop_instance_uids": pictured[start : start + FILES_A_JOB]}
+        enqueue(kind="pacs.forget_pictures", arguments=some, site=removal.site)
     return True
 
 
