@@ -12,11 +12,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from pacs.models import Instance, Location, Study
+from pacs.services.attributes import Level
+from pacs.services.query import Search
 from pacs.services.retrieve import instance_of, instances_of
 from pacs.services.store import Stored
-from radiology.models import ApiClient, ApiToken, Site, User
+from radiology.models import ApiClient, ApiToken, Patient, Site, User
 from radiology.services.access import revoke_token
-from tests.factories import make_site, make_token, make_user
+from tests.factories import make_patient, make_site, make_study, make_token, make_user
+from tests.many_rows import fill
 from tests.pacs.dicomweb import address, body, store
 from tests.pacs.objects import ct, part10
 
@@ -140,3 +143,102 @@ def test_what_comes_along_is_what_the_rows_say(stored: Stored, django_assert_num
         for each in row._meta.concrete_fields:
             value, expected = getattr(row, each.attname), getattr(same, each.attname)
             assert value == expected and type(value) is type(expected), each
+
+
+def _merged_into(survivor: Patient, *merged: Patient) -> None:
+    for each in merged:
+        Patient.objects.filter(pk=each.pk).update(merged_into=survivor, merged_at=timezone.now())
+
+
+def test_studies_of_a_number_are_those_that_a_search_put_together_anew_finds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = make_site()
+    ana, other, both = make_patient("A-1"), make_patient("A-2"), make_patient("A-1", site=elsewhere)
+    survivor, middle, gone = make_patient("S-1"), make_patient("S-2"), make_patient("S-3")
+    issued = make_patient("A-1", issuer_of_patient_id="CLINIC")
+    _merged_into(survivor, middle)
+    _merged_into(middle, gone)
+    _merged_into(survivor, make_patient("S-4", site=elsewhere))
+    for number, patient in enumerate([ana, ana, ana, other, survivor, survivor, gone, issued]):
+        make_study(patient, sort_at=timezone.now() - timedelta(days=number % 3), attributes={"00100020": {"vr": "LO"}})
+    make_study(both)
+    make_study(ana, deleted_at=timezone.now())
+    callers: list[Any] = [
+        make_token("reads")[0],
+        make_token("writes", scopes=["studies.write"])[0],
+        make_user("stranger", site=elsewhere),
+        make_user("chief", is_superuser=True),
+    ]
+    numbers = [
+        "A-1",
+        "A-2",
+        "A-1\\A-2",
+        "S-1",
+        "S-2",
+        "S-3",
+        "S-4",
+        "S-3\\A-1",
+        "nobody",
+        "a-1",
+        "A-1%",
+        " A-1 ",
+        "x'--",
+    ]
+    asked: list[dict[str, Any]] = [{}, {"limit": 0}, {"limit": 1}, {"limit": 2}, {"limit": 2, "offset": 1}]
+
+    def found() -> list[list[str]]:
+        return [
+            [
+                row.study_instance_uid
+                for row in Search(who=who, level=Level.STUDY, keys={"PatientID": number}).rows(**how)
+            ]
+            for who in callers
+            for number in numbers
+            for how in asked
+        ]
+
+    written = found()
+    monkeypatch.setattr(Search, "_asks_numbers_only", False)
+    assert written == found()
+    assert len({tuple(each) for each in written}) > 12
+    monkeypatch.undo()
+    monkeypatch.setattr("pacs.services.query.FIRST_PAGE", 2)  # more than a page: the general way goes on
+    assert written == found()
+
+
+@pytest.mark.parametrize("returned", [None, {"PatientName", "StudyDate"}])
+def test_studies_of_a_number_are_answered_in_full(site: Site, returned: set[str] | None, monkeypatch: Any) -> None:
+    study = make_study(make_patient("A-1", "SANTOSO^BUDI"), series=1, attributes={"00081070": {"vr": "PN"}})
+    search = Search(who=make_token()[0], level=Level.STUDY, keys={"PatientID": "A-1"})
+    written = list(search.answers(returned=returned))
+    monkeypatch.setattr(Search, "_asks_numbers_only", False)
+    assert written == list(search.answers(returned=returned)) and len(written) == 1
+    assert returned or written[0]["0020000D"]["Value"] == [study.study_instance_uid]
+
+
+def test_the_studies_of_a_number_are_found_by_indexes(site: Site) -> None:
+    fill(times=3000)
+    study = make_study(make_patient("A-1"))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    for who in (make_token()[0], make_user("chief", is_superuser=True)):
+        for limit in (1, 500):
+            search = Search(who=who, level=Level.STUDY, keys={"PatientID": "A-1"})
+            with CaptureQueriesContext(connection) as captured:
+                assert [row.pk for row in search.rows(limit=limit)] == [study.pk]
+            (query,) = captured
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query['sql']}")
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Seq Scan on pacs_study" not in plan and "Seq Scan on radiology_patient" not in plan, plan
+            assert "Rows Removed by Filter" not in plan, plan
+
+
+def test_a_search_by_number_pays_for_its_token_one_statement_and_the_trail(site: Site) -> None:
+    make_study(make_patient("A-1"))
+    headers = {"Authorization": f"Bearer {make_token()[1]}"}
+    Client().get("/dicom-web/studies?PatientID=A-1", headers=headers)
+    with CaptureQueriesContext(connection) as captured:
+        assert len(Client().get("/dicom-web/studies?PatientID=A-1", headers=headers).json()) == 1
+    assert len(captured) == 3, [query["sql"] for query in captured]
