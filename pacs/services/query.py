@@ -304,9 +304,8 @@ class Search:
         only_matched: bool = False,
     ) -> Iterator[list[Row]]:
         first = FIRST_PAGE if limit is None else min(limit, size)
-        if self._asks_numbers_only and not (offset or order or place or only_matched):
-            matcher = self._matchers["PatientID"]
-            rows = studies_of_numbers(who=self.who, numbers=matcher.values, most=first, with_json=with_json)
+        if self._only_numbers and not (offset or order or place or only_matched):
+            rows = studies_of_numbers(who=self.who, numbers=self._only_numbers, most=first, with_json=with_json)
             if len(rows) < first or first == limit:
                 if rows:
                     yield list(rows)
@@ -340,18 +339,20 @@ class Search:
                 return
 
     @property
-    def _asks_numbers_only(self) -> bool:
-        """Whether it is the studies of patients by their number that are asked for, and nothing else."""
+    def _only_numbers(self) -> list[str]:
+        """The numbers of patients, where their studies are asked for by nothing else."""
         matcher = self._matchers.get("PatientID")
-        return (
-            self.level == Level.STUDY
-            and len(self._conditions) == 1
-            and not self._tests
-            and isinstance(matcher, Text)
-            and not matcher.has_patterns
-            and "PatientID" not in self.empty_matches
-            and not isinstance(self.who, Guest)
-        )
+        if (
+            self.level != Level.STUDY
+            or len(self._conditions) != 1
+            or self._tests
+            or not isinstance(matcher, Text)
+            or matcher.has_patterns
+            or "PatientID" in self.empty_matches
+            or isinstance(self.who, Guest)
+        ):
+            return []
+        return matcher.values
 
     def _found(self, with_json: bool) -> QuerySet[Any]:
         model: Any = MODELS[self.level]

@@ -11,23 +11,30 @@ from radiology.guest import Guest
 from radiology.services.rows import Sought
 from radiology.services.survivors import survivors_of_numbers
 
-# One instance of a living study, of one site or (NULL) of any: frames and pictures are asked for by the thousand.
+# One instance of a living study, of one site or (NULL) of any: frames and pictures are asked for by the thousand. The
+# fewer tables a statement joins, the less time its plan takes, which is most of it.
 _NAMED = """
+    {instance}.sop_instance_uid = %s AND {instance}.removed_at IS NULL
+    AND {series}.series_instance_uid = %s
+    AND {study}.study_instance_uid = %s AND {study}.deleted_at IS NULL
+    AND (%s::bigint IS NULL OR {instance}.site_id = %s)
+"""
+_SHORT = Sought(
+    Location,
+    """
     is_current AND instance_ref_id = ANY(ARRAY(
         SELECT instance.id
           FROM pacs_instance AS instance
           JOIN pacs_series AS series ON series.id = instance.series_ref_id
           JOIN pacs_study AS study ON study.id = series.study_ref_id
-         WHERE instance.sop_instance_uid = %s AND instance.removed_at IS NULL
-           AND series.series_instance_uid = %s
-           AND study.study_instance_uid = %s AND study.deleted_at IS NULL
-           AND (%s::bigint IS NULL OR instance.site_id = %s)
-    )) LIMIT 1
-"""
-_SHORT = Sought(Location, _NAMED, related={"volume": ()})
+         WHERE """
+    + _NAMED.format(instance="instance", series="series", study="study")
+    + ")) LIMIT 1",
+    related={"volume": ()},
+)
 _WHOLE = Sought(
     Location,
-    _NAMED,
+    _NAMED.format(instance="pacs_instance", series="pacs_series", study="pacs_study") + " AND is_current LIMIT 1",
     related={
         "volume": (),
         "instance_ref": (),
