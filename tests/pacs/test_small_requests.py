@@ -1,5 +1,6 @@
 """Frames, pictures and searches that are asked for by the thousand: what each costs, and that rights hold at once."""
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
@@ -242,3 +243,24 @@ def test_a_search_by_number_pays_for_its_token_one_statement_and_the_trail(site:
     with CaptureQueriesContext(connection) as captured:
         assert len(Client().get("/dicom-web/studies?PatientID=A-1", headers=headers).json()) == 1
     assert len(captured) == 3, [query["sql"] for query in captured]
+
+
+def test_one_instance_among_many_is_found_by_indexes(site: Site) -> None:
+    fill(times=3000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    for who in (make_token()[0], make_user("chief", is_superuser=True)):
+        for bytes_only in (False, True):
+            with CaptureQueriesContext(connection) as captured:
+                assert instance_of(
+                    who=who,
+                    study_instance_uid="2.25.10.77",
+                    series_instance_uid="2.25.20.77",
+                    sop_instance_uid="2.25.30.77",
+                    bytes_only=bytes_only,
+                )
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {captured[-1]['sql']}")
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert not re.search("Seq Scan on pacs_(instance|series|study|location)", plan), plan
+            assert "Rows Removed by Filter" not in plan, plan
