@@ -107,27 +107,55 @@ class FrameDecoded(Frame):
 
 
 class Rendered(Instances):
-    name = "WADO-RS, rendered JPEG"
+    """Of another quality in each run, so that no server has kept the picture."""
+
+    name = "WADO-RS, rendered JPEG, for the first time"
     goal = 1.0
     accept = "image/jpeg"
-    size: tuple[int, int] = (512, 512)
+    side = 512
+    run = 0
+
+    def prepare(self) -> None:
+        self.run += 1
 
     def path(self, server: Server, instance: str) -> str:
-        return f"{super().path(server, instance)}/rendered"
+        return f"{super().path(server, instance)}/rendered?quality={60 + self.run % 40}"
 
     def check_body(self, body: bytes, number: int) -> None:
         with Image.open(io.BytesIO(body)) as image:
             darkest, brightest = image.convert("L").getextrema()
-            expect(image.format == "JPEG" and image.width == self.size[0], f"{image.format} {image.size}")
+            expect(image.format == "JPEG" and image.width == self.side, f"{image.format} {image.size}")
             expect(float(str(brightest)) - float(str(darkest)) > 100, "nothing to be seen")
 
 
-class Thumbnail(Rendered):
-    name = "WADO-RS, thumbnail"
-    size = (128, 128)
+class RenderedAgain(Rendered):
+    """What the run that is not counted asked for, too."""
+
+    name = "WADO-RS, rendered JPEG, again"
 
     def path(self, server: Server, instance: str) -> str:
-        return server.thumbnail_path(instance)
+        return f"{super(Rendered, self).path(server, instance)}/rendered"
 
 
-ROWS = [Study, Frame, FrameDecoded, Rendered, Thumbnail, Zip]
+class Thumbnail(Rendered):
+    """Of another size in each run, as for `Rendered`."""
+
+    name = "WADO-RS, thumbnail, for the first time"
+    side = 128
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.side = 128 + self.run % 40
+
+    def path(self, server: Server, instance: str) -> str:
+        return server.thumbnail_path(instance, self.side)
+
+
+class ThumbnailAgain(Thumbnail):
+    name = "WADO-RS, thumbnail, again"
+
+    def prepare(self) -> None:
+        pass
+
+
+ROWS = [Study, Frame, FrameDecoded, Rendered, RenderedAgain, Thumbnail, ThumbnailAgain, Zip]

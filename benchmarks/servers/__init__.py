@@ -55,8 +55,8 @@ class Server(ABC):
         """Where a study is downloaded as ZIP."""
 
     @abstractmethod
-    def thumbnail_path(self, instance: str) -> str:
-        """Where a small JPEG of the instance at this DICOMweb path is."""
+    def thumbnail_path(self, instance: str, side: int) -> str:
+        """Where a small JPEG of the instance at this DICOMweb path is, `side` pixels square."""
 
     def instance_count(self, **match: str) -> int:
         """How many instances it holds in the studies that match, by QIDO-RS."""

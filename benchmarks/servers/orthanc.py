@@ -81,8 +81,8 @@ class Orthanc(Server):
         found = self.http.request("POST", "/tools/lookup", body=study_uid.encode()).json()
         return f"/studies/{found[0]['ID']}/archive"
 
-    def thumbnail_path(self, instance: str) -> str:
-        return f"{self.dicomweb}/{instance}/rendered?viewport=128,128"  # it has no thumbnails
+    def thumbnail_path(self, instance: str, side: int) -> str:
+        return f"{self.dicomweb}/{instance}/rendered?viewport={side},{side}"  # it has no thumbnails
 
 
 class OrthancPostgreSQL(Orthanc):

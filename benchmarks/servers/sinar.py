@@ -75,8 +75,8 @@ class Sinar(Server):
     def zip_path(self, study_uid: str) -> str:
         return f"/api/v1/studies/{study_uid}/archive"
 
-    def thumbnail_path(self, instance: str) -> str:
-        return f"{self.dicomweb}/{instance}/thumbnail?viewport=128,128"
+    def thumbnail_path(self, instance: str, side: int) -> str:
+        return f"{self.dicomweb}/{instance}/thumbnail?viewport={side},{side}"
 
     def session(self) -> HttpClient:
         """A client that is signed in as a person, for the pages."""

@@ -43,7 +43,8 @@ class DicomWebView(APIView):
 
     def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:
         """Each service reads Accept by the rules of PS3.18 itself."""
-        return super().perform_content_negotiation(request, force=True)
+        renderer = self.get_renderers()[0]
+        return renderer, renderer.media_type
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from pacs.models import Location, Series
-from pacs.services.retrieve import instances_of
+from pacs.services.retrieve import instance_of, instances_of
 from radiology.dicom import is_uid
 from radiology.errors import NotFound
 
@@ -32,12 +32,17 @@ def locations(*, who: Any, study: str, series: str = "", instance: str = "") -> 
 
 def location_of(*, who: Any, study: str, series: str, instance: str, bytes_only: bool = False) -> Location:
     """Where one instance is, with its instance, series and study unless only its bytes matter. Raises NotFound."""
-    found = locations(who=who, study=study, series=series, instance=instance).order_by()
-    if bytes_only:  # frames are asked for by the thousand
-        found = found.select_related(None).select_related("volume")
-    for location in found[:1]:
-        return location
-    raise NotFound("There is no such instance.")
+    _uids(study, series, instance)
+    found = instance_of(
+        who=who,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        sop_instance_uid=instance,
+        bytes_only=bytes_only,
+    )
+    if found is None:
+        raise NotFound("There is no such instance.")
+    return found
 
 
 def series_of(*, who: Any, study: str, series: str = "") -> list[Series]:

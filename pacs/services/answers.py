@@ -67,13 +67,13 @@ class Answers:
     _unlisted: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        known = known_at(self.level)
+        known = list(known_at(self.level))
         self._unlisted = []
         if self.returned is not None:
             wanted = {found.keyword for name in self.returned if (found := attribute(name))}
             known = [each for each in known if each.keyword in wanted]
             self._unlisted = sorted({name.upper() for name in self.returned if len(name) == 8 and not attribute(name)})
-        self._attributes = sorted(known, key=lambda each: each.tag)
+        self._attributes = known
         self._described = [(each, each.tag, each.vr) for each in self._attributes]
 
     @property

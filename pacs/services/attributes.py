@@ -23,7 +23,10 @@ class Level(StrEnum):
 
     @property
     def depth(self) -> int:
-        return list(Level).index(self)
+        return _DEPTHS[self]
+
+
+_DEPTHS = {level: depth for depth, level in enumerate(Level)}
 
 
 class Kind(Enum):
@@ -236,6 +239,8 @@ def keyword_of(name: str) -> str:
     return name if tag_for_keyword(name) is not None else ""
 
 
-def known_at(level: Level) -> list[Attribute]:
-    """What an answer at `level` can hold: the attributes of that level and those above."""
-    return [attribute for attribute in BY_KEYWORD.values() if attribute.level.depth <= level.depth]
+@lru_cache
+def known_at(level: Level) -> tuple[Attribute, ...]:
+    """What an answer at `level` can hold: the attributes of that level and those above, by their tags."""
+    known = (attribute for attribute in BY_KEYWORD.values() if attribute.level.depth <= level.depth)
+    return tuple(sorted(known, key=lambda each: each.tag))

@@ -5,6 +5,8 @@ memory limit and a time limit, and is killed and replaced when it passes one. Ea
 it keeps at most `CHILDREN` of them, started when first needed; a fork starts with none.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import select
@@ -28,6 +30,8 @@ CHILDREN = 2
 SECONDS = 30.0
 ENCODING_SECONDS = 60.0
 MAX_HEAD = 64 * 1024
+# A frame goes through at once where it can, instead of both waiting for each other after every 64 KB.
+PIPE = 1024 * 1024
 MAX_DECODED = 256 * 1024 * 1024
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Encapsulated transfer syntaxes whose frames can be decoded: JPEG, JPEG-LS, JPEG 2000, HTJ2K, RLE.
@@ -60,8 +64,10 @@ class _Child:
         )
         assert self.process.stdin and self.process.stdout
         self._to, self._from = self.process.stdin.fileno(), self.process.stdout.fileno()
-        os.set_blocking(self._to, False)
-        os.set_blocking(self._from, False)
+        for pipe in (self._to, self._from):
+            os.set_blocking(pipe, False)
+            with contextlib.suppress(OSError):  # this user has too many large pipes already
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
     @property
     def alive(self) -> bool:

@@ -25,8 +25,10 @@ from pacs.services.conditions import (
 )
 from pacs.services.keyset import Page, Place, behind, expressions, page_of, reverse, values_of
 from pacs.services.matching import MATCHED_VR, DateRanges, Matcher, Text, TimeRanges, parse
+from pacs.services.studies_of_numbers import studies_of_numbers
 from radiology.dicom import parse_da, parse_tm
 from radiology.errors import InvalidValue
+from radiology.guest import Guest
 from radiology.models import Patient, Site
 from radiology.services.survivors import survivors_of_numbers
 
@@ -97,7 +99,7 @@ class Search:
         self.empty_matches = empty_matches
         self.unsupported: list[str] = []
         self.unmatched: list[str] = []
-        self._conditions: list[Q] = []
+        self._conditions: list[Q | Callable[[], Q]] = []
         self._below: dict[Level, list[Q]] = {}
         self._tests: list[Test] = []
         self._matchers: dict[str, Matcher] = {}
@@ -181,9 +183,7 @@ class Search:
         if each.kind == Kind.COLUMN and self._in_zone(each):
             test = True
         elif each.kind == Kind.COLUMN and each.keyword != "StudyDate":
-            empty = empty_condition(each, prefix) if each.keyword in self.empty_matches else Q()
-            merged = self._merged(each, matcher, prefix)
-            self._conditions.append(column_condition(each, matcher, prefix) | empty | merged)
+            self._conditions.append(lambda: self._column(each, matcher, prefix))
         elif each.kind == Kind.SET:
             self._conditions.append(set_condition(each, matcher, prefix))
             test = True
@@ -196,6 +196,10 @@ class Search:
             test = True
         if test:
             self._tests.append(lambda row: self._accepts(each, matcher, Objects.of(row)))
+
+    def _column(self, each: Attribute, matcher: Matcher, prefix: str) -> Q:
+        empty = empty_condition(each, prefix) if each.keyword in self.empty_matches else Q()
+        return column_condition(each, matcher, prefix) | empty | self._merged(each, matcher, prefix)
 
     def _merged(self, each: Attribute, matcher: Matcher, prefix: str) -> Q:
         """Whoever asks by the number of a merged patient means the survivor."""
@@ -299,6 +303,13 @@ class Search:
         size: int = PAGE,
         only_matched: bool = False,
     ) -> Iterator[list[Row]]:
+        first = FIRST_PAGE if limit is None else min(limit, size)
+        if self._only_numbers and not (offset or order or place or only_matched):
+            rows = studies_of_numbers(who=self.who, numbers=self._only_numbers, most=first, with_json=with_json)
+            if len(rows) < first or first == limit:
+                if rows:
+                    yield list(rows)
+                return
         order = order or self._order()
         found = self._found(with_json).order_by(*expressions(order)).filter(self._within_site(order))
         if only_matched and not any(each.kind == Kind.JSON for each in self._matched):
@@ -327,6 +338,22 @@ class Search:
             if limit == 0:
                 return
 
+    @property
+    def _only_numbers(self) -> list[str]:
+        """The numbers of patients, where their studies are asked for by nothing else."""
+        matcher = self._matchers.get("PatientID")
+        if (
+            self.level != Level.STUDY
+            or len(self._conditions) != 1
+            or self._tests
+            or not isinstance(matcher, Text)
+            or matcher.has_patterns
+            or "PatientID" in self.empty_matches
+            or isinstance(self.who, Guest)
+        ):
+            return []
+        return matcher.values
+
     def _found(self, with_json: bool) -> QuerySet[Any]:
         model: Any = MODELS[self.level]
         found = model.objects.visible_to(self.who)
@@ -341,7 +368,7 @@ class Search:
         if not with_json and not any(each.kind == Kind.JSON for each in self._matched):
             found = found.defer(*(f"{path(self.level, each)}attributes" for each in levels))
         for condition in self._conditions:
-            found = found.filter(condition)
+            found = found.filter(condition() if callable(condition) else condition)
         if self._matchers:
             found = found.filter(self._same_site())
         return found

@@ -18,6 +18,7 @@ from pacs.models import HeldObject, Instance, Location, Removal, RemovalCode, Se
 from pacs.services import rejection
 from pacs.services.availability import notify_availability
 from pacs.services.coercion import lock_studies, show_anew
+from pacs.services.kept_pictures import forget_pictures
 from pacs.services.rejection_filing import file_note
 from pacs.storage import backend
 from radiology.dicom import clean
@@ -170,11 +171,13 @@ def _purge(removal: Removal) -> bool:
         uids = removal.instances.values("sop_instance_uid")
         instances = Instance.objects.filter(site=removal.site_id, sop_instance_uid__in=uids).exclude(removed_at=None)
     files = list(Location.objects.filter(instance_ref__in=instances).values_list("volume_id", "path"))
-    held = Q(sop_instance_uid__in=list(instances.values_list("sop_instance_uid", flat=True)))
+    objects = set(instances.values_list("sop_instance_uid", flat=True))
+    held = Q(sop_instance_uid__in=list(objects))
     if removal.code == RemovalCode.DELETED:
         held |= Q(study_instance_uid=study.study_instance_uid)
     conflicts = HeldObject.objects.filter(held, site=study.site_id)
     files += list(conflicts.values_list("volume_id", "path"))
+    pictured = sorted(objects.union(conflicts.values_list("sop_instance_uid", flat=True)))
     conflicts.delete()
     audit.record(
         event="study.purged",
@@ -191,6 +194,9 @@ def _purge(removal: Removal) -> bool:
         Removal.objects.filter(pk=removal.pk).update(study_ref=None)
     for start in range(0, len(files), FILES_A_JOB):
         enqueue(kind="pacs.remove_files", arguments={"files": files[start : start + FILES_A_JOB]}, site=removal.site)
+    for start in range(0, len(pictured), FILES_A_JOB):
+        some = {"sop_instance_uids": pictured[start : start + FILES_A_JOB]}
+        enqueue(kind="pacs.forget_pictures", arguments=some, site=removal.site)
     return True
 
 
@@ -204,6 +210,12 @@ def remove_files(job: Job) -> None:
         )
         if volume_id in volumes and not named.exists():
             backend(volumes[volume_id]).remove(path)
+
+
+@handles("pacs.forget_pictures")
+def run_forget_pictures(job: Job) -> None:
+    """Pictures of objects whose rows are gone."""
+    forget_pictures(sop_instance_uids=job.arguments["sop_instance_uids"])
 
 
 def _require(who: Any, scope: str, message: str) -> None:

@@ -1,4 +1,7 @@
-"""Pictures of stored objects for people to look at: rendered frames, thumbnails, placeholders."""
+"""Pictures of stored objects for people to look at: rendered frames, thumbnails, placeholders.
+
+What was drawn is kept (`pacs.services.kept_pictures`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +13,7 @@ from pacs.models import Location
 from pacs.services.data_set import Stored
 from pacs.services.decode import DECODABLE, ask, require_reasonable
 from pacs.services.frames import StoredImage
+from pacs.services.kept_pictures import kept_picture
 from radiology.errors import CannotUnderstand, NotAcceptable, NotFound, OutOfResources
 
 log = structlog.get_logger(__name__)
@@ -41,13 +45,17 @@ def render_frame(
     that cannot be shown.
     """
     options = {
-        "window": window, "viewport": viewport, "region": region, "quality": quality, "annotation": annotation,
-        "iccprofile": iccprofile, "media_type": media_type,
+        "window": window, "viewport": viewport, "region": region, "quality": quality,
+        "annotation": dict(annotation or {}), "iccprofile": iccprofile, "media_type": media_type,
     }  # fmt: skip
-    with StoredImage(location) as image:
-        _require_drawable(image)
-        _, picture = _drawn(image, image.header(), frame or image.description.representative_frame, options)
-    return picture
+
+    def draw() -> bytes:
+        with StoredImage(location) as image:
+            _require_drawable(image)
+            _, picture = _drawn(image, image.header(), frame or image.description.representative_frame, options)
+        return picture
+
+    return kept_picture(location=location, asked={"frame": frame, **options}, draw=draw)
 
 
 def render_animation(*, location: Stored, **options: Any) -> bytes:
@@ -55,6 +63,12 @@ def render_animation(*, location: Stored, **options: Any) -> bytes:
 
     Raises as `render_frame`, and NotAcceptable for more than what a GIF should hold.
     """
+    return kept_picture(
+        location=location, asked={"animated": True, **options}, draw=lambda: _animated(location, options)
+    )
+
+
+def _animated(location: Stored, options: Mapping[str, Any]) -> bytes:
     with StoredImage(location) as image:
         _require_drawable(image)
         count = image.description.number_of_frames

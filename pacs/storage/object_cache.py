@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pacs.storage.disk import out_of_resources
+from pacs.storage.eviction import remove_least_recent
 from radiology.errors import OutOfResources
 
 # The time of last use is noted this often, in seconds.
 NOTED_EVERY = 60
-FORGOTTEN_AFTER = 24 * 3600
 
 
 class ObjectCache:
@@ -124,22 +124,5 @@ class ObjectCache:
             return self._evict(limit, enough)
 
     def _evict(self, limit: int, enough: int | None) -> int:
-        kept = []
-        for folder in os.scandir(self.folder):
-            if not folder.is_dir(follow_symlinks=False):
-                continue
-            for entry in os.scandir(folder.path):
-                with contextlib.suppress(FileNotFoundError):
-                    state = entry.stat(follow_symlinks=False)
-                    if not entry.name.endswith(".part"):
-                        kept.append((state.st_mtime, state.st_size, entry.path))
-                    elif time.time() - state.st_mtime > FORGOTTEN_AFTER:
-                        os.unlink(entry.path)
-        total, removed = sum(size for _, size, _ in kept), 0
-        for _, size, path in sorted(kept):
-            if total - removed <= limit or (enough is not None and removed >= enough):
-                break
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-                removed += size
-        return removed
+        folders = [each.path for each in os.scandir(self.folder) if each.is_dir(follow_symlinks=False)]
+        return remove_least_recent(folders, limit=limit, enough=enough)

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound, TooManyRequests
 from radiology.models import ApiClient, ApiToken, Scope, Site, User
+from radiology.services.rows import Sought
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,11 @@ WRONG_PASSWORDS = 20
 WRONG_PASSWORDS_OF_ADDRESS = 200
 WRONG_PASSWORDS_WITHIN = 300
 
+_TOKENS = Sought(
+    ApiToken,
+    "token_sha256 = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %s) AND is_active",
+    related={"client": ()},
+)
 _remembered: dict[bytes, tuple[float, int, str]] = {}
 _lock = threading.Lock()
 
@@ -80,10 +86,10 @@ def revoke_tokens_of(*, name: str) -> int:
 
 def token_of_text(*, text: str) -> ApiToken | None:
     """The usable token with this text, its last use noted once a minute."""
-    token = ApiToken.objects.usable().select_related("client").filter(token_sha256=_digest(text)).first()
+    now = timezone.now()
+    token = next(iter(_TOKENS(_digest(text), now)), None)
     if token is None:
         return None
-    now = timezone.now()
     if token.last_used_at is None or now - token.last_used_at > LAST_USE_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
     return token

@@ -4,7 +4,7 @@ To put a query together costs Django several times what it costs to ask it. Wher
 in SQL stands instead, and everything else still follows from the model.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
@@ -18,31 +18,72 @@ M = TypeVar("M", bound=models.Model)
 class Sought(Generic[M]):
     """Calling it with values gives the rows of `model` for which `condition` is true of them, in its order.
 
-    `fields` are those that are read, by default all; the others are read when somebody looks at them.
+    `fields` are those that are read, by default all; the others are read when somebody looks at them. `related` names,
+    as `select_related` does, rows that come along, and their fields (none named: all): each behind the one that it
+    belongs to. In a condition they go by the names of their tables.
     """
 
-    def __init__(self, model: type[M], condition: str, *, fields: Iterable[str] = ()) -> None:
-        meta = model._meta
-        wanted = {meta.pk.name, *fields} if fields else {each.name for each in meta.concrete_fields}
-        read = [each for each in meta.concrete_fields if each.name in wanted]
-        columns = ", ".join(f'"{each.column}"' for each in read)
-        self._model = model
-        self._names = [each.attname for each in read]
-        self._converted = [(place, each) for place, each in enumerate(read) if hasattr(each, "from_db_value")]
-        self._question = f'SELECT {columns} FROM "{meta.db_table}" WHERE {condition}'
+    def __init__(
+        self,
+        model: type[M],
+        condition: str,
+        *,
+        fields: Iterable[str] = (),
+        related: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        self._parts = [_Part(model, fields)]
+        joins = ""
+        places = {"": 0}
+        for path, read in (related or {}).items():
+            above, _, name = path.rpartition("__")
+            owner = self._parts[places[above]].model._meta
+            link: Any = owner.get_field(name)
+            part = _Part(link.related_model, read, link=link, owner=places[above], first=self._parts[-1].end)
+            joins += (
+                f' INNER JOIN "{part.table}" ON "{part.table}"."{part.model._meta.pk.column}" ='
+                f' "{owner.db_table}"."{link.column}"'
+            )
+            places[path] = len(self._parts)
+            self._parts.append(part)
+        columns = ", ".join(column for part in self._parts for column in part.columns)
+        self._question = f'SELECT {columns} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
 
     def __call__(self, *values: Any) -> list[M]:
         with connection.cursor() as cursor:
             cursor.execute(self._question, values)
-            rows = cursor.fetchall()
-        return [self._model.from_db(connection.alias, self._names, self._values(row)) for row in rows]
+            return [self._row(row) for row in cursor.fetchall()]
 
-    def _values(self, row: tuple[Any, ...]) -> list[Any]:
-        values = list(row)
+    def _row(self, values: tuple[Any, ...]) -> M:
+        rows: list[Any] = []
+        for part in self._parts:
+            row = part.row(values)
+            rows.append(row)
+            if part.link is not None:
+                part.link.set_cached_value(rows[part.owner], row)
+        found: M = rows[0]
+        return found
+
+
+class _Part:
+    """What of one row of a statement's answer makes a row of `model`; its `link` leads there from part `owner`."""
+
+    def __init__(self, model: Any, fields: Iterable[str], *, link: Any = None, owner: int = 0, first: int = 0) -> None:
+        meta = model._meta
+        wanted = {meta.pk.name, *fields} if fields else {each.name for each in meta.concrete_fields}
+        read = [each for each in meta.concrete_fields if each.name in wanted]
+        self.model, self.table, self.link, self.owner = model, meta.db_table, link, owner
+        self.columns = [f'"{meta.db_table}"."{each.column}"' for each in read]
+        self.end = first + len(read)
+        self._taken = slice(first, self.end)
+        self._names = [each.attname for each in read]
+        self._converted = [(place, each) for place, each in enumerate(read) if hasattr(each, "from_db_value")]
+
+    def row(self, answer: tuple[Any, ...]) -> Any:
+        values = list(answer[self._taken])
         for place, field in self._converted:
             for convert in field.get_db_converters(connection):
                 values[place] = convert(values[place], None, connection)
-        return values
+        return self.model.from_db(connection.alias, self._names, values)
 
 
 class Added(Generic[M]):

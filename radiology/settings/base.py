@@ -99,6 +99,8 @@ SINAR_IMPORT_ROOTS = env.list("SINAR_IMPORT_ROOTS", default=[str(SINAR_DATA / "i
 # An object store has so many seconds for each answer; so many bytes of its objects are kept in local files.
 SINAR_S3_TIMEOUT = env.float("SINAR_S3_TIMEOUT", default=20.0)
 SINAR_OBJECT_CACHE_SIZE = env.int("SINAR_OBJECT_CACHE_SIZE", default=10 * 1024**3)
+# So many bytes of pictures that were drawn (rendered frames, thumbnails) are kept in local files; 0 for none.
+SINAR_RENDERED_CACHE_SIZE = env.int("SINAR_RENDERED_CACHE_SIZE", default=2 * 1024**3)
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",  # the default one would put its own admin site in the place of ours

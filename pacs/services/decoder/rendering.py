@@ -73,13 +73,19 @@ def placeholder(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any]
 def _grey(pixels: np.ndarray, dataset: Dataset, index: int, window: list[Any] | None, *, inverted: bool) -> np.ndarray:
     values = _modality_values(pixels, dataset, index)
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize * 8 <= TABLE_BITS:
-        shown = values(pixels)
+        pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+        lowest, highest = int(pixels.min()), int(pixels.max())
+        # Through a table a value between the ends may be the darkest; else it is one of the ends.
+        is_table = _table(dataset, "ModalityLUTSequence") is not None
+        shown = values(pixels if is_table else np.array([lowest, highest], dtype=pixels.dtype))
         low, high = float(shown.min()), float(shown.max())
-        lowest = int(pixels.min())
-        every = np.arange(lowest, int(pixels.max()) + 1).astype(pixels.dtype)
+        every = np.arange(lowest, highest + 1).astype(pixels.dtype)
         table = _window(values(every), dataset, index, window, _range(pixels, values, dataset, low, high))
-        table = 255 - table if inverted else table
-        return table[pixels.astype(np.int32) - lowest]
+        # Looked up by the samples' bits, whatever their sign: nothing has to be computed for each pixel.
+        bits = np.dtype(f"u{pixels.dtype.itemsize}")
+        drawn = np.zeros(1 << 8 * bits.itemsize, np.uint8)
+        drawn[every.view(bits)] = 255 - table if inverted else table
+        return drawn.take(pixels.view(bits))
     modality = values(pixels)
     grey = _window(modality, dataset, index, window, (float(modality.min()), float(modality.max())))
     return 255 - grey if inverted else grey
