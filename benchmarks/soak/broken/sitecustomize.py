@@ -39,6 +39,7 @@ def acknowledge_first(module: ModuleType) -> None:
         )
 
     module.store_instance = promise  # type: ignore[attr-defined]
+    module.may_wait = lambda received: False  # type: ignore[attr-defined]
 
 
 class Careless(Loader):
