@@ -124,9 +124,11 @@ def minify(dist: Path) -> None:
     """Every script and style in place."""
     program, _ = node.find()
     paths = [str(path.relative_to(dist)) for path in [*dist.glob("*.js"), *dist.glob("*.css")]]
-    esbuild = str(frontend.MODULES / "esbuild" / "bin" / "esbuild")
+    esbuild = frontend.MODULES / "esbuild" / "bin" / "esbuild"
+    if not esbuild.is_file():  # the pages were made long ago, and somebody has tidied up since
+        frontend.install()
     options = ["--minify", "--charset=utf8", "--allow-overwrite", "--outdir=.", "--log-level=error"]
-    node.run([program, esbuild, *paths, *options], cwd=dist, what="Minifying the viewer")
+    node.run([program, str(esbuild), *paths, *options], cwd=dist, what="Minifying the viewer")
 
 
 def compress(path: Path) -> None:
