@@ -12,7 +12,6 @@ from django.db import DatabaseError, close_old_connections
 
 from pacs.dimse.backlog import NOW
 from pacs.services.filing import Filing
-from radiology.errors import OutOfResources
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +67,7 @@ class Filer:
         close_old_connections()
         try:
             self._filing.run()
-        except (OutOfResources, DatabaseError) as error:
+        except DatabaseError as error:
             log.error("filing_failed", exc_info=error)
             self._stop.wait(LOOK_SECONDS)
         finally:

@@ -7,7 +7,6 @@ stays under that name until its rows are committed, and is filed when somebody l
 filed twice is the same object with the same bytes, which changes nothing.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -56,7 +55,7 @@ def acknowledge(received: Received) -> Path:
 def wait_until_filed(*, seconds: float) -> bool:
     """Wait for what is acknowledged by now. Whether all of it is filed."""
     until = time.monotonic() + seconds
-    waiting = [path for disk in _disks().values() for path in disk.waiting()]
+    waiting = [path for disk in _disks().values() for path in _waiting(disk)]
     while waiting:
         if not waiting[-1].exists():
             waiting.pop()
@@ -69,11 +68,8 @@ def wait_until_filed(*, seconds: float) -> bool:
 
 def overdue(*, seconds: float) -> int:
     """How many acknowledged objects have waited for longer than `seconds`; of volumes that answer."""
-    before, count = time.time() - seconds, 0
-    for disk in _disks().values():
-        with contextlib.suppress(OutOfResources):
-            count += sum(_arrived(path) < before for path in disk.waiting())
-    return count
+    before = time.time() - seconds
+    return sum(_arrived(path) < before for disk in _disks().values() for path in _waiting(disk))
 
 
 class Filing:
@@ -86,14 +82,14 @@ class Filing:
         self._again: dict[Path, tuple[float, float]] = {}  # when, and after how long the time before
 
     def run(self) -> int:
-        """One look at all volumes; how many objects were filed. Raises OutOfResources when nothing can be."""
+        """One look at all volumes; how many objects were filed. A volume that does not answer keeps none waiting."""
         if time.monotonic() > self._until:
             self._volumes, self._sources = _disks(), {}
             self._until = time.monotonic() + REMEMBERED_SECONDS
         return sum(self._file_all(volume, disk) for volume, disk in self._volumes.items())
 
     def _file_all(self, volume: Volume, disk: Disk) -> int:
-        paths = disk.waiting()
+        paths = _waiting(disk)
         if self._again:
             there = set(paths)
             self._again = {
@@ -177,6 +173,15 @@ class Filing:
 def _disks() -> dict[Volume, Disk]:
     found = {volume: backend(volume) for volume in Volume.objects.filter(kind=VolumeKind.DISK).order_by("id")}
     return {volume: disk for volume, disk in found.items() if isinstance(disk, Disk)}
+
+
+def _waiting(disk: Disk) -> list[Path]:
+    """What waits on a disk; nothing where it does not answer."""
+    try:
+        return disk.waiting()
+    except OutOfResources as error:
+        log.error("volume cannot be looked at", folder=str(disk.incoming), reason=error.message)
+        return []
 
 
 def _arrived(path: Path) -> float:

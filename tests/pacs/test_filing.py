@@ -320,6 +320,16 @@ class TestFiling:
         wait_until(lambda: filing.run() == 0 and not overdue(seconds=0), seconds=10)
         assert Instance.objects.count() == 3
 
+    def test_a_volume_that_does_not_answer_keeps_none_waiting(self, source: Source, tmp_path: Path) -> None:
+        path = acknowledged(source, part10(ct()))
+        dead = tmp_path / "dead"
+        dead.mkdir()
+        (dead / "incoming").write_text("no folder")
+        Volume.objects.create(pk=-1, name="dead", path=str(dead), is_active=False)
+        assert Filing().run() == 1
+        assert not path.exists()
+        assert wait_until_filed(seconds=0.05)
+
     def test_the_collector_leaves_them(self, source: Source) -> None:
         path = acknowledged(source, part10(ct()))
         assert collect_unfinished() == 0
