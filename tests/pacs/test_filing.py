@@ -202,7 +202,10 @@ class TestFiling:
     def test_the_rows_are_those_that_the_other_way_writes(self, source: Source) -> None:
         node = make_node("CT1", issuer_of_patient_id="HOSPITAL")
         of_node = Source.of_node(node)
-        one, other = (ct(StudyInstanceUID=generate_uid(), AccessionNumber=f"A{n}") for n in range(2))
+        # Of one length, since UIDs that are generated are not.
+        one, other = (
+            ct(StudyInstanceUID=f"1.2.{n}.1", SeriesInstanceUID=f"1.2.{n}.2", SOPInstanceUID=f"1.2.{n}.3") for n in "56"
+        )
         acknowledged(of_node, part10(one))
         assert Filing().run() == 1
         with receive_part10(source=of_node) as incoming:
