@@ -29,16 +29,19 @@ class Backlog:
         self.filer = -1
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Path, float]] = deque()
+        self._is_patient = True  # not while nobody files
 
     def has_room(self) -> bool:
-        """Whether one more may be acknowledged now. Waits for a moment if need be."""
+        """Whether one more may be acknowledged now. Waits for a moment if need be, but not again and again."""
         if self.filer < 0:
             return False
-        until = time.monotonic() + ROOM_SECONDS
+        until = time.monotonic() + (ROOM_SECONDS if self._is_patient else 0.0)
         while not self._has_room():
-            if time.monotonic() > until:
+            if time.monotonic() >= until:
+                self._is_patient = False
                 return False
             time.sleep(LOOK_SECONDS)
+        self._is_patient = True
         return True
 
     def add(self, path: Path) -> None:

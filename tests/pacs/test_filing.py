@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import connection
 from pydicom.uid import generate_uid
 
+from pacs.dimse import backlog
 from pacs.models import HeldObject, Instance, Location, Volume
 from pacs.services import health
 from pacs.services.collect import collect_unfinished
@@ -354,6 +356,38 @@ class TestFiling:
         monkeypatch.setattr("pacs.storage.disk.sync_folder", broken)
         with pytest.raises(OutOfResources):
             acknowledged(source, part10(ct()))
+
+
+def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(backlog, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    waiting = backlog.Backlog()
+    reader, waiting.filer = os.pipe()
+    path = tmp_path / "waiting"
+    path.touch()
+    assert waiting.has_room()
+    waiting.add(path)
+    assert waiting.has_room() and not pauses
+    now[0] += 1.0
+    assert not waiting.has_room() and pauses
+    pauses.clear()
+    assert not waiting.has_room() and not waiting.has_room()
+    assert not pauses
+    path.unlink()
+    assert waiting.has_room()
+    waiting.add(tmp_path)
+    now[0] += 1.0
+    assert not waiting.has_room() and pauses, "it is waited for again"
+    for descriptor in (reader, waiting.filer):
+        os.close(descriptor)
 
 
 def test_nothing_is_acknowledged_before_its_sync(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
