@@ -101,7 +101,23 @@ def committed_db(_migration_rows: MigrationRows, django_db_blocker: DjangoDbBloc
     with django_db_blocker.unblock():
         _migration_rows.restore()
         yield
+        _leave_nothing_to_file()
         _migration_rows.restore()
+
+
+def _leave_nothing_to_file() -> None:
+    """What was acknowledged is filed by its daemon before the rows go, and does not come into the next test."""
+    from pacs.models import Volume
+    from pacs.services.filing import wait_until_filed
+    from pacs.storage import Disk, backend
+
+    if wait_until_filed(seconds=5):
+        return
+    for volume in Volume.objects.filter(kind="disk"):
+        disk = backend(volume)
+        assert isinstance(disk, Disk)
+        for path in disk.waiting():
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture

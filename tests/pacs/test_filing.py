@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from pacs.storage import Disk, backend, open_object
 from pacs.storage.waiting import WaitingDraft
 from radiology.errors import OutOfResources
 from radiology.models import AuditEvent, ResentDeleted, Site
-from tests.daemons import Daemon, dimse_daemon, is_frozen, wait_until
+from tests.daemons import STARTED, Daemon, dimse_daemon, is_frozen, wait_until
 from tests.factories import make_node
 from tests.flows.raw_dicom import FIND, STORE, Peer, data_set, find_request, fragments, store_request
 from tests.pacs.dimse_client import Sent, of_data_set
@@ -38,10 +38,14 @@ def _committed(committed_db):
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Volume:
-    """The archive in a folder of this test's own."""
-    Volume.objects.update(path=str(tmp_path / "archive"))
-    return Volume.objects.get()
+def volume(tmp_path: Path) -> Iterator[Volume]:
+    """The archive in a folder of this test's own, where no daemon that runs files anything."""
+    with ExitStack() as stack:
+        for daemon in STARTED:
+            if not daemon.ended and daemon.helpers:
+                stack.enter_context(standing_still(daemon))
+        Volume.objects.update(path=str(tmp_path / "archive"))
+        yield Volume.objects.get()
 
 
 @pytest.fixture
