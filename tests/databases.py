@@ -47,6 +47,23 @@ def use_database(name: str) -> None:
     connection.settings_dict["NAME"] = name
 
 
+@contextmanager
+def gone_at_the_commit(table: str) -> Iterator[None]:
+    """The server ends the session that commits a row of `table`: who asked does not learn whether it was written."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"""
+            CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER vanish AFTER INSERT ON {table}
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION vanish()""")
+    try:
+        yield
+    finally:
+        connection.close()
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TRIGGER vanish ON {table}; DROP FUNCTION vanish()")
+
+
 def drop_database(name: str) -> None:
     """Remove it, whoever is still connected."""
     connections.close_all()

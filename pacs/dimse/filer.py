@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import threading
 import time
 from types import FrameType
 
@@ -28,19 +27,19 @@ class Filer:
     def __init__(self, calls: int) -> None:
         self._calls = calls
         self._filing = Filing()
-        self._stop = threading.Event()
+        self._is_stopping = False
+        self._stop_reader, self._stop_writer = os.pipe()
 
     def run(self) -> None:
         """Serve. At the end what was acknowledged until then is filed, or waits for the next filer."""
-        reader, self._writer = os.pipe()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         os.set_blocking(self._calls, False)
         poll = select.poll()
         poll.register(self._calls, select.POLLIN)
-        poll.register(reader, select.POLLIN)
+        poll.register(self._stop_reader, select.POLLIN)
         self._look()
-        while not self._stop.is_set():
+        while not self._is_stopping:
             poll.poll(LOOK_SECONDS * 1000)
             self._gather()
             self._look()
@@ -50,7 +49,7 @@ class Filer:
         """Let the calls come in until there are enough, or it is urgent, or time."""
         until = time.monotonic() + GATHER_SECONDS
         heard = 0
-        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
+        while not self._is_stopping and (left := until - time.monotonic()) > 0:
             calls = self._heard()
             heard += len(calls)
             if not heard or heard >= ENOUGH or NOW in calls:
@@ -69,11 +68,11 @@ class Filer:
             self._filing.run()
         except DatabaseError as error:
             log.error("filing_failed", exc_info=error)
-            self._stop.wait(LOOK_SECONDS)
+            select.select([self._stop_reader], [], [], LOOK_SECONDS)
         finally:
             close_old_connections()
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        if not self._stop.is_set():
-            self._stop.set()
-            os.close(self._writer)
+        if not self._is_stopping:
+            self._is_stopping = True
+            os.close(self._stop_writer)

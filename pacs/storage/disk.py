@@ -147,13 +147,14 @@ class Draft:
 
         `note`, which must be without dots and slashes, becomes part of its name.
         """
-        path = self.path.with_name(f"{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}")
         try:
+            path = self.path.with_name(f"{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}")
             os.rename(self.path, path)
             sync_folder(path.parent)
         except OSError as error:
             raise out_of_resources(error) from error
-        self.abandon()
+        finally:
+            self.abandon()  # whatever it is called by now: nobody could file or clear it while we hold its lock
         return path
 
     def _write_head(self, head: bytes) -> None:

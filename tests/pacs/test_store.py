@@ -26,6 +26,7 @@ from pacs.services.store import (
 from pacs.storage import backend, open_object
 from radiology.errors import CannotUnderstand, DataSetMismatch, OutOfResources, TooLarge
 from radiology.models import Patient, PatientIdentifier, Site
+from tests.databases import gone_at_the_commit
 from tests.pacs.objects import bare, ct, part10, real
 
 
@@ -350,20 +351,10 @@ def test_when_the_server_goes_at_the_commit_the_files_wait_for_the_collector(
 ) -> None:
     Volume.objects.update(path=str(tmp_path / "archive"))
     received = take(Source.of_site(Site.objects.default()), part10(ct()))
-    with connection.cursor() as cursor:
-        cursor.execute("""
-            CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS
-                $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
-            CREATE CONSTRAINT TRIGGER vanish AFTER INSERT ON pacs_location
-                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION vanish()""")
-    try:
+    with gone_at_the_commit("pacs_location"):
         with pytest.raises(OutOfResources):
             store_instance(received=received)
         assert len(files(tmp_path / "archive")) == 2
-    finally:
-        connection.close()
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TRIGGER vanish ON pacs_location; DROP FUNCTION vanish()")
     assert collect_unfinished() == 1
     assert files(tmp_path / "archive") == []
     assert not Instance.objects.exists()
