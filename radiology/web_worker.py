@@ -1,14 +1,37 @@
-"""Gunicorn's worker, which gives up the ports at once when its main process is gone."""
+"""Gunicorn's worker, with a shorter way to the next request, which gives up the ports when its main process is gone."""
 
 import os
+import select
+from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
+# A client that asks one thing after another sends the next within this time of our answer.
+NEXT_SECONDS = 0.02
+
 
 class WebWorker(ThreadWorker):
-    """Gunicorn's own would hold the ports for as long as a request is in hand: whoever connects meanwhile waits for
-    nobody, and the next main process cannot listen.
+    """Gunicorn's own gives a connection back to its main thread after each answer, and gets it from there again with
+    the next request: that takes as long as a small answer. Here a thread stays for a moment, while others are free.
+
+    And it would hold the ports for as long as a request is in hand: whoever connects meanwhile waits for nobody, and
+    the next main process cannot listen.
     """
+
+    def handle(self, conn: Any) -> Any:
+        while (kept := super().handle(conn)) is True and self.alive and not conn.is_http2 and self._has_next(conn):
+            pass
+        return kept
+
+    def _has_next(self, conn: Any) -> bool:
+        """Whether the client's next request begins to come at once; not asked while half of the threads are taken."""
+        if conn.parser.unreader.buf.getvalue():
+            return True
+        if self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns) > self.cfg.threads // 2:
+            return False
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(NEXT_SECONDS * 1000))
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)

@@ -49,7 +49,7 @@ class Sought(Generic[M]):
         self._question = f'SELECT {columns} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
 
     def __call__(self, *values: Any) -> list[M]:
-        with connection.cursor() as cursor:
+        with connection.prepared_cursor() as cursor:
             cursor.execute(self._question, values)
             return [self._row(row) for row in cursor.fetchall()]
 
@@ -103,7 +103,7 @@ class Added(Generic[M]):
 
     def _insert(self, rows: Sequence[M]) -> None:
         values = [each.get_db_prep_save(each.pre_save(row, True), connection) for row in rows for each in self._fields]
-        with connection.cursor() as cursor:
+        with connection.prepared_cursor() if len(rows) == 1 else connection.cursor() as cursor:
             cursor.execute(self._order(len(rows)), values)
             keys = cursor.fetchall()
         for row, (key,) in zip(rows, keys, strict=True):
@@ -132,7 +132,7 @@ class Rewritten(Generic[M]):
 
     def __call__(self, row: M) -> None:
         values = [each.get_db_prep_save(getattr(row, each.attname), connection) for each in self._fields]
-        with connection.cursor() as cursor:
+        with connection.prepared_cursor() as cursor:
             cursor.execute(self._order, [*values, row.pk])
 
 

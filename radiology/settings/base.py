@@ -133,7 +133,7 @@ MIDDLEWARE = [
     "radiology.middleware.CallerMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "radiology.web_policy.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -168,9 +168,15 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres://localhost/sinar")}
+DATABASES["default"]["ENGINE"] = "radiology.postgresql"
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# What is prepared finds few rows by an index: one plan does for all values. All else is planned each time.
+DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 0
+DATABASES["default"]["OPTIONS"]["options"] = " ".join(
+    filter(None, [DATABASES["default"]["OPTIONS"].get("options"), "-c plan_cache_mode=force_generic_plan"])
+)
 # Threads of one process share its connections; docs/operations.md adds them up.
-DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {  # OPTIONS may hold the host: a socket's folder
+DATABASES["default"]["OPTIONS"]["pool"] = {
     "min_size": 1,
     "max_size": env.int("SINAR_DB_POOL", default=8),
     "timeout": 10,

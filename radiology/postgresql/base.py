@@ -1,0 +1,51 @@
+"""The backend: a pool that asks less, and statements that stay prepared."""
+
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import psycopg
+from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
+from psycopg_pool import ConnectionPool
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """As Django's, and `prepared_cursor`."""
+
+    @property
+    def pool(self) -> ConnectionPool[Any] | None:
+        is_new = self.alias not in self._connection_pools
+        pool = cast(ConnectionPool[Any] | None, super().pool)
+        if is_new and pool is not None:
+            pool._check = require_usable
+        return pool
+
+    @contextmanager
+    def prepared_cursor(self) -> Iterator[CursorWrapper]:
+        """A cursor whose statements this connection plans once: to plan one takes longer than to run it.
+
+        Values are sent beside the statement: where their type does not follow from a column, it must be written
+        (`%s::bigint`). A plan holds for all values alike (`plan_cache_mode` in the settings), so this is for what
+        finds few rows by an index whatever is asked.
+        """
+        self.ensure_connection()
+        with self._prepare_cursor(_Preparing(self.connection)) as cursor:
+            yield cursor
+
+
+class _Preparing(base.CursorMixin, psycopg.Cursor[Any]):
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        return super().execute(query, params, prepare=True, **options)
+
+
+def require_usable(connection: psycopg.Connection[Any]) -> None:
+    """Raises psycopg.OperationalError when the server has ended the connection.
+
+    A server that goes says so, or closes: only if something is to be read there, it is asked.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        ConnectionPool.check_connection(connection)
