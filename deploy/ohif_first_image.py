@@ -31,11 +31,15 @@ CONTEXTS_WHEN_ASKED = [
 THUMBNAILS_AFTER_THE_IMAGE = [
     (
         "89.bundle.*.js",
-        r"const delayMs = 250 \+ displaySetService\.getActiveDisplaySets\(\)\.length \* 10;"
-        r"\s+window\.setTimeout\(\(\) => setHasLoadedViewports\(true\), delayMs\);",
-        "const begin = () => window.setTimeout(() => setHasLoadedViewports(true), 0);"
-        'document.addEventListener("CORNERSTONE_IMAGE_RENDERED", begin, { capture: true, once: true });'
-        "window.setTimeout(begin, 2000);",
+        (
+            r"const delayMs = 250 \+ displaySetService\.getActiveDisplaySets\(\)\.length \* 10;"
+            r"\s+window\.setTimeout\(\(\) => setHasLoadedViewports\(true\), delayMs\);"
+        ),
+        (
+            "const begin = () => window.setTimeout(() => setHasLoadedViewports(true), 0);"
+            'document.addEventListener("CORNERSTONE_IMAGE_RENDERED", begin, { capture: true, once: true });'
+            "window.setTimeout(begin, 2000);"
+        ),
         1,
     ),
 ]
