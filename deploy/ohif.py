@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from deploy import frontend, node  # noqa: E402
+from deploy import frontend, node, ohif_first_image  # noqa: E402
 
 PACKAGE = "@ohif/app@3.13.2"
 INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
@@ -56,13 +56,16 @@ REWRITES: list[tuple[str, str, str, int]] = [
     ("assets/manifest.webapp", r': "/', f': "{BASE}', 3),
     ("assets/yandex-browser-manifest.json", r'"logo": "/', f'"logo": "{BASE}', 1),
     ("app.bundle.*.js", r"const src_locales = \(\{\n", "const src_locales = ({\n  ...{{ translation }},\n", 1),
+    # A browser keeps these for ever under a name that tells of the package's content, not of what was rewritten in it.
+    ("*.js", r'(\.bundle\." \+ \{[^{}]*\}\[chunkId\] \+ "\.js)"', r'\1?v={{ version }}"', 8),
+    *ohif_first_image.REWRITES,
 ]
 
 
 def stamp() -> str:
     """Changes when the result would: other release, other rewrites, other translation, other compression."""
-    sources = [Path(__file__).read_bytes(), TRANSLATION.read_bytes()]
-    return hashlib.sha256(b"".join(sources)).hexdigest()
+    sources = [Path(__file__), Path(ohif_first_image.__file__), TRANSLATION]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def fetch(folder: Path) -> Path:

@@ -1,8 +1,9 @@
 """What only Sinar has: pages, its REST API, the viewer."""
 
 import shutil
+import tempfile
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, ViewportSize, sync_playwright
 
 from benchmarks.http_client import HttpClient, Response
 from benchmarks.rows import Bench, Row, expect
@@ -21,6 +22,8 @@ DRAWN = """() => [...document.querySelectorAll("canvas.cornerstone-canvas")].som
 })"""
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader"]
 FLAGS += ["--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+WINDOW = ViewportSize(width=1280, height=800)
+THUMBNAIL = "[data-cy=study-browser-thumbnail] img"
 
 
 class WorklistPage(Row):
@@ -68,16 +71,15 @@ class FirstImage(Row):
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
         self.playwright: Playwright | None = None
-        self.browser: Browser
+        self.browser: Browser | None = None
         self.context: BrowserContext | None = None
         self.page: Page
 
     def before(self, server: Server) -> None:
         assert isinstance(server, Sinar)
-        if self.playwright is None:
-            self.playwright = sync_playwright().start()
-            self.browser = self.playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        self.playwright = self.playwright or sync_playwright().start()
         if self.context is None or self.is_new_browser:
+            self.context = self._begin(self.playwright, f"http://127.0.0.1:{server.http_port}")
             self._sign_in(server)
         self.page = self._context.new_page()
 
@@ -86,11 +88,14 @@ class FirstImage(Row):
         assert self.context is not None
         return self.context
 
+    def _begin(self, playwright: Playwright, address: str) -> BrowserContext:
+        """A context that keeps nothing on the disk."""
+        if self.browser is None:
+            self.browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        return self.browser.new_context(base_url=address, viewport=WINDOW)
+
     def _sign_in(self, server: Sinar) -> None:
-        self.context = self.browser.new_context(
-            base_url=f"http://127.0.0.1:{server.http_port}", viewport={"width": 1280, "height": 800}
-        )
-        page = self.context.new_page()
+        page = self._context.new_page()
         page.goto("/accounts/login/")
         page.locator("input[name=login]").fill("admin")
         page.locator("input[name=password]").fill(server.password)
@@ -109,9 +114,40 @@ class FirstImage(Row):
             self._context.close()
 
     def close(self) -> None:
-        if self.playwright is not None:
+        if self.browser is not None:
             self.browser.close()
+        if self.playwright is not None:
             self.playwright.stop()
+
+
+class FirstImageKept(FirstImage):
+    """The same with a profile on the disk, as people have one: there Chromium keeps what it compiled of the scripts
+    that it met for the third time, which it does for no context of the kind that tests use.
+    """
+
+    name = "First image, in a browser that keeps its profile"
+    visits = 4
+
+    def _begin(self, playwright: Playwright, address: str) -> BrowserContext:
+        self.profile = tempfile.TemporaryDirectory(prefix="first-image-")
+        return playwright.chromium.launch_persistent_context(
+            self.profile.name,
+            executable_path=shutil.which("chromium"), args=FLAGS, base_url=address, viewport=WINDOW,
+        )  # fmt: skip
+
+    def _sign_in(self, server: Sinar) -> None:
+        super()._sign_in(server)
+        for _ in range(self.visits):
+            self.page = self._context.new_page()
+            self.work(server)
+            self.page.locator(THUMBNAIL).first.wait_for()
+            self.page.close()
+
+    def close(self) -> None:
+        if self.context is not None:
+            self.context.close()
+            self.profile.cleanup()
+        super().close()
 
 
 class FirstImageEver(FirstImage):
@@ -120,4 +156,4 @@ class FirstImageEver(FirstImage):
     is_new_browser = True
 
 
-ROWS = [WorklistPage, StudyByAccession, FirstImage, FirstImageEver]
+ROWS = [WorklistPage, StudyByAccession, FirstImage, FirstImageKept, FirstImageEver]
