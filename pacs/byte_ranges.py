@@ -63,8 +63,9 @@ def answer(request: Any, download: Download) -> HttpResponseBase:
     status = 200 if wanted is None else 206
     if download.open_file is not None and end == size:
         file = download.open_file()
-        if wanted is None and (response := _left_to_front_server(file, headers)) is not None:
-            return response
+        left = _left_to_front_server(file, headers) if wanted is None else None
+        if left is not None:
+            return left
         return _file(file, start, status, headers)
     blocks = _limited(download.blocks(start), None if end is None else end - start)
     first = next(blocks, b"")
