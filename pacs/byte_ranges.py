@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 
+from django.conf import settings
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import http_date, parse_http_date_safe
@@ -60,7 +62,11 @@ def answer(request: Any, download: Download) -> HttpResponseBase:
         return _without_body(download, HttpResponse(headers=headers))
     status = 200 if wanted is None else 206
     if download.open_file is not None and end == size:
-        return _file(download.open_file(), start, status, headers)
+        file = download.open_file()
+        left = _left_to_front_server(file, headers) if wanted is None else None
+        if left is not None:
+            return left
+        return _file(file, start, status, headers)
     blocks = _limited(download.blocks(start), None if end is None else end - start)
     first = next(blocks, b"")
     return StreamingHttpResponse(chain([first], blocks), status=status, headers=headers)
@@ -114,6 +120,17 @@ def _unchanged(request: Any, download: Download) -> bool:
     return (
         download.last_modified is not None and moment is not None and int(download.last_modified.timestamp()) == moment
     )
+
+
+def _left_to_front_server(file: BinaryIO, headers: dict[str, str]) -> HttpResponse | None:
+    """Tells the server before this one to send the file itself, where there is one that can and the file is local."""
+    path = getattr(file, "name", None)
+    if not settings.SINAR_ACCEL_REDIRECT or not isinstance(path, str) or not path.startswith("/"):
+        return None
+    file.close()
+    response = HttpResponse(headers={name: value for name, value in headers.items() if name != "Content-Length"})
+    response.headers["X-Accel-Redirect"] = settings.SINAR_ACCEL_REDIRECT.rstrip("/") + quote(path)
+    return response
 
 
 def _file(file: BinaryIO, start: int, status: int, headers: dict[str, str]) -> HttpResponseBase:

@@ -36,7 +36,9 @@ class RetrieveFrames(DicomWebView):
 
     def get(self, request: Any, study: str, series: str, instance: str, frames: str) -> HttpResponseBase:
         numbers = frame_numbers(frames)
-        location = location_of(who=request.user, study=study, series=series, instance=instance, bytes_only=True)
+        location = location_of(
+            who=request.user, study=study, series=series, instance=instance, bytes_only=True, frames=numbers
+        )
         # Pixels are never corrected: where they are and what is accepted say all about the answer.
         tag = weak(location.pk, numbers, request.META.get("HTTP_ACCEPT", ""), request.META.get("QUERY_STRING", ""))
         if not_modified(request, etag=tag):

@@ -151,6 +151,17 @@ def related(media_type: str, boundary: str) -> str:
     return f'multipart/related; type="{media_type}"; boundary={boundary}'
 
 
+def part_head(boundary: str, content_type: str, *locations: str) -> bytes:
+    """What stands before the content of a part, its boundary included."""
+    lines = [f"Content-Type: {content_type}", *(f"Content-Location: {url}" for url in locations)]
+    return "\r\n".join([f"--{boundary}", *lines, "", ""]).encode("latin-1")
+
+
+def last_line(boundary: str) -> bytes:
+    """What stands behind the line end of the last part."""
+    return f"--{boundary}--\r\n".encode("latin-1")
+
+
 def write_parts(
     *, boundary: str, parts: Iterable[tuple[str, Iterable[bytes]] | tuple[str, Iterable[bytes], str]]
 ) -> Iterator[bytes]:
@@ -159,8 +170,7 @@ def write_parts(
     Each part's first block is made before its header.
     """
     for content_type, blocks, *location in parts:
-        lines = [f"Content-Type: {content_type}", *(f"Content-Location: {url}" for url in location)]
-        head = "\r\n".join([f"--{boundary}", *lines, "", ""]).encode("latin-1")
+        head = part_head(boundary, content_type, *location)
         for block in blocks:
             if head:
                 yield head + block if len(block) <= 65536 else head
@@ -170,4 +180,4 @@ def write_parts(
             else:
                 yield block
         yield head + b"\r\n"
-    yield f"--{boundary}--\r\n".encode("latin-1")
+    yield last_line(boundary)

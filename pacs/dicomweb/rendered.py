@@ -47,7 +47,8 @@ class RetrieveRendered(DicomWebView):
             found = locations(who=request.user, study=study, series=series)[:MAX_ROWS]
             response = self._all(request, found, options, keywords)
         else:
-            location = location_of(who=request.user, study=study, series=series, instance=instance)
+            asked = [number for number in numbers if number]
+            location = location_of(who=request.user, study=study, series=series, instance=instance, frames=asked)
             response = self._one(request, location, numbers, options, keywords)
         if unknown:  # PS3.18 8.3.5.1.1: left out, with a warning
             response.headers["Warning"] = '299 sinar "annotation: only patient and technique are supported."'

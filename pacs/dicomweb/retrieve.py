@@ -13,17 +13,20 @@ from pacs.dicomweb.media_types import DICOM, accepted, object_syntax
 from pacs.dicomweb.multipart import new_boundary, related, write_parts
 from pacs.dicomweb.selection import locations
 from pacs.dicomweb.validators import changed_at, state_of, strong, weak
-from pacs.models import Location
+from pacs.dicomweb.whole_files import WholeFile, files_response
+from pacs.models import Location, Series
 from pacs.services.outgoing import is_corrected, part10_blocks, part10_size, syntax_as_stored
+from pacs.services.overlay import overlay_of
 from pacs.storage import open_object
 from radiology.errors import NotAcceptable, NotFound, OutOfResources
 from radiology.models import AuditAction
 from radiology.services import audit
 
 BATCH = 100
+FILE = ("id", "transfer_syntax_uid", "volume_id", "path", "data_set_offset", "size", "sha256")
 COLUMNS = (
-    "id", "instance_ref_id", "transfer_syntax_uid", "instance_ref__series_ref_id", "instance_ref__series_ref__version",
-    "instance_ref__series_ref__study_ref__version",
+    "instance_ref_id", "instance_ref__series_ref_id", "instance_ref__series_ref__version",
+    "instance_ref__series_ref__study_ref__version", *FILE,
 )  # fmt: skip
 
 
@@ -39,16 +42,17 @@ class RetrieveObjects(DicomWebView):
     def get(self, request: Any, study: str, series: str = "", instance: str = "") -> HttpResponseBase:
         ranges = accepted(request)
         found = locations(who=request.user, study=study, series=series, instance=instance)
-        stored: dict[int, tuple[int, str]] = {}  # one location of each instance
+        stored: dict[int, WholeFile] = {}  # one location of each instance
         versions: set[tuple[int, int, int]] = set()
-        for pk, instance_id, syntax, *version in found.values_list(*COLUMNS):
-            stored.setdefault(instance_id, (pk, syntax))
-            versions.add((version[0], version[1], version[2]))
+        for instance_id, series_id, of_series, of_study, *file in found.values_list(*COLUMNS):
+            stored.setdefault(instance_id, WholeFile(*file))
+            versions.add((series_id, of_series, of_study))
         if not stored:
             raise NotFound("There is no such study, series or instance.")
-        present = {syntax for _, syntax in stored.values()}
+        present = {each.transfer_syntax_uid for each in stored.values()}
         syntaxes = {syntax: object_syntax(ranges, stored=syntax) for syntax in present}
-        chosen = [pk for pk, syntax in stored.values() if syntaxes[syntax]]
+        files = [each for each in stored.values() if syntaxes[each.transfer_syntax_uid]]
+        chosen = [each.location for each in files]
         if not chosen:
             raise NotAcceptable("None of these objects can be sent in a form that is accepted.")
         alone = next((entry for entry in ranges if entry.takes(DICOM)), None)
@@ -56,7 +60,11 @@ class RetrieveObjects(DicomWebView):
             response = self._alone(request, found.get(pk=chosen[0]), syntaxes)
         else:
             tag = weak(request.path, sorted(versions), *chosen, *sorted(syntaxes.items()))
-            response = self._parts(request, chosen, syntaxes, tag, complete=len(chosen) == len(stored))
+            as_stored = all(wanted in (None, syntax) for syntax, wanted in syntaxes.items())
+            if as_stored and not _is_any_corrected({series for series, *_ in versions}):
+                response = self._files(request, files, tag, complete=len(files) == len(stored))
+            else:
+                response = self._parts(request, chosen, syntaxes, tag, complete=len(files) == len(stored))
         if request.method == "GET" and response.status_code in {200, 206}:
             audit.record(
                 event="dicomweb.retrieve",
@@ -66,6 +74,14 @@ class RetrieveObjects(DicomWebView):
                 study_instance_uid=study,
                 detail={"series": series, "instance": instance, "instances": len(chosen)},
             )
+        return response
+
+    @staticmethod
+    def _files(request: Any, files: list[WholeFile], tag: str, *, complete: bool) -> HttpResponseBase:
+        if not_modified(request, etag=tag):
+            return HttpResponse(status=304, headers={"ETag": tag})
+        response = files_response(request, files, boundary=new_boundary(), status=200 if complete else 206)
+        response.headers["ETag"] = tag
         return response
 
     @staticmethod
@@ -104,6 +120,11 @@ def object_response(request: Any, location: Location, transfer_syntax_uid: str) 
         open_file=(lambda: _opened(location)) if as_stored else None,
     )
     return answer(request, download)
+
+
+def _is_any_corrected(keys: set[int]) -> bool:
+    series = Series.objects.filter(pk__in=keys).select_related("study_ref")
+    return any(overlay_of(each) is not None for each in series.only("overlay", "study_ref__overlay").iterator(BATCH))
 
 
 def _opened(location: Location) -> Any:

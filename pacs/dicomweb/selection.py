@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from pacs.models import Location, Series
+from pacs.services.pixel_index import FIRST_FRAMES
 from pacs.services.retrieve import instance_of, instances_of
 from radiology.dicom import is_uid
 from radiology.errors import NotFound
@@ -30,8 +31,13 @@ def locations(*, who: Any, study: str, series: str = "", instance: str = "") -> 
     )
 
 
-def location_of(*, who: Any, study: str, series: str, instance: str, bytes_only: bool = False) -> Location:
-    """Where one instance is, with its instance, series and study unless only its bytes matter. Raises NotFound."""
+def location_of(
+    *, who: Any, study: str, series: str, instance: str, bytes_only: bool = False, frames: list[int] | None = None
+) -> Location:
+    """Where one instance is, with its instance, series and study unless only its bytes matter, and where `frames` are.
+
+    Raises NotFound.
+    """
     _uids(study, series, instance)
     found = instance_of(
         who=who,
@@ -39,6 +45,7 @@ def location_of(*, who: Any, study: str, series: str, instance: str, bytes_only:
         series_instance_uid=series,
         sop_instance_uid=instance,
         bytes_only=bytes_only,
+        frames=(min(frames), max(frames)) if frames else FIRST_FRAMES,
     )
     if found is None:
         raise NotFound("There is no such instance.")

@@ -135,6 +135,13 @@ def _is_endpoint(address: str) -> bool:
     return found and parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
 
 
+class LocationManager(models.Manager["Location"]):
+    """The index of the pixels is long where there are many frames: it is read only by who asks for frames."""
+
+    def get_queryset(self) -> models.QuerySet["Location"]:
+        return super().get_queryset().defer("pixels")
+
+
 class LocationQuerySet(models.QuerySet["Location"]):
     def current(self) -> Self:
         """One a living instance: the bytes that stand for it. All that reads begins with these."""
@@ -152,7 +159,8 @@ class Location(models.Model):
     this can be undone.
 
     `size` and `sha256` are of the data set alone (file meta excluded); `data_set_offset` is where it
-    begins in the file. `path` is relative to the volume and made by the server.
+    begins in the file. `path` is relative to the volume and made by the server. `pixels` is where the frames are
+    (`pacs.services.pixel_index`), null until somebody looked.
     """
 
     instance_ref = models.ForeignKey(Instance, models.CASCADE, verbose_name=_("instance"), related_name="locations")
@@ -164,8 +172,9 @@ class Location(models.Model):
     transfer_syntax_uid = KeyField(_("transfer syntax"), max_length=64, blank=False)
     is_current = models.BooleanField(_("current"), default=True)
     created_at = models.DateTimeField(_("written"), default=timezone.now)
+    pixels = models.BinaryField(_("index of the pixels"), null=True, editable=False)
 
-    objects = LocationQuerySet.as_manager()
+    objects = LocationManager.from_queryset(LocationQuerySet)()
 
     class Meta:
         verbose_name = _("archive location")

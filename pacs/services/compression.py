@@ -327,6 +327,7 @@ class Work:
             size=draft.size,
             sha256=draft.sha256(),
             transfer_syntax_uid=self.rule.transfer_syntax_uid,
+            pixels=None,  # until somebody asks for a frame
             created_at=timezone.now(),
         )
         if changed:
@@ -345,6 +346,7 @@ def adopt(*, location: Location, volume: Volume, path: str, received: Received) 
             size=received.size,
             sha256=received.sha256,
             transfer_syntax_uid=received.transfer_syntax_uid,
+            pixels=received.pixels,
         )
         if changed:
             _mark(location, received.transfer_syntax_uid, CompressionOutcome.COMPRESSED, "")

@@ -1,6 +1,8 @@
 """A stored object opened for reading: its data set mapped, and the file for what is large."""
 
 import mmap
+import os
+from functools import cached_property
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self, cast
 
@@ -22,18 +24,21 @@ class Stored(Placed, Protocol):
 class Encoded(Protocol):
     """A data set to be read: `data[start:end]`, in `transfer_syntax_uid`, which is not the deflated one."""
 
-    data: Any
     transfer_syntax_uid: str
     start: int
     end: int
 
+    @property
+    def data(self) -> Any:
+        """What is read."""
+
 
 class OpenDataSet:
-    """`data[start:end]` is the data set in `transfer_syntax_uid`; `file` holds the same bytes.
+    """`data[start:end]` is the data set in `transfer_syntax_uid`, mapped when somebody looks; `file` holds the same.
 
     A deflated object is opened inflated, in Explicit VR Little Endian. Close it, or use it in `with`.
-    Raises OutOfResources when the file is not where it should be, CannotUnderstand when a deflated
-    one cannot be inflated.
+    Raises OutOfResources when the file is not where it should be or is too short, CannotUnderstand when a
+    deflated one cannot be inflated.
     """
 
     def __init__(self, location: Stored) -> None:
@@ -44,15 +49,18 @@ class OpenDataSet:
             raise OutOfResources("The object's file is missing from the archive.") from error
         self.start = location.data_set_offset
         self.end = location.data_set_offset + location.size
-        self.data: Any = self._mapped()
+        if os.fstat(self.file.fileno()).st_size < self.end:
+            self.file.close()
+            raise OutOfResources("The object's file in the archive is shorter than it was.")
         if self.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             self._inflate()
 
-    def _mapped(self) -> mmap.mmap:
+    @cached_property
+    def data(self) -> Any:
+        """The file, mapped."""
         try:
             return mmap.mmap(self.file.fileno(), self.end, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            self.file.close()
             raise OutOfResources("The object's file in the archive is shorter than it was.") from error
 
     def _inflate(self) -> None:
@@ -64,16 +72,15 @@ class OpenDataSet:
         self.start = 0
         self.end = inflated.seek(0, 2)
         inflated.seek(0)
-        self.data = self._mapped()
         self.transfer_syntax_uid = str(ExplicitVRLittleEndian)
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes at `offset`, fewer only where the file ends."""
-        self.file.seek(offset)
-        return self.file.read(length)
+        return os.pread(self.file.fileno(), length, offset)
 
     def close(self) -> None:
-        self.data.close()
+        if "data" in self.__dict__:
+            self.__dict__.pop("data").close()
         self.file.close()
 
     def __enter__(self) -> Self:

@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from pacs.services.frames import ImageDescription
+from pacs.services.image_description import ImageDescription
 from radiology.errors import NotAcceptable, OutOfResources
 
 log = structlog.get_logger(__name__)

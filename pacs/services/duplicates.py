@@ -18,7 +18,7 @@ from pydicom.uid import (
 from pacs.models import Location, Volume
 from pacs.services.data_set import Stored
 from pacs.services.elements import PIXEL_DATA
-from pacs.services.frames import ImageDescription
+from pacs.services.image_description import ImageDescription
 from pacs.services.incoming import Received
 from pacs.services.part10 import HEAD_SIZE
 from pacs.services.transcode import by_pixel, can_send_as, open_as

@@ -6,27 +6,32 @@ Table where there is one that tells the truth, else by the items' headers.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pacs.services.data_set import OpenDataSet, Stored
-from pacs.services.elements import LONG_VR, PIXEL_DATA, PIXELS, Kind, Token, behind_fragments, is_big_endian, walk
+from pacs.services.elements import Kind, fragments, is_big_endian, walk
 from pacs.services.encoding import BLOCK, swapped
-from pacs.services.fragments import Extent, FragmentIndex, recent
-from pacs.services.header import ITEM, MAX_ELEMENTS, SEQUENCE_END, UNDEFINED
+from pacs.services.header import ITEM, PIXELS, UNDEFINED, PixelPlace
+from pacs.services.image_description import BITS, DESCRIBING, LONGEST, ImageDescription
+from pacs.services.pixel_index import (
+    EXTENDED_OFFSET_TABLE,
+    PixelIndex,
+    index_of,
+    keep,
+    kept_index,
+    more_of,
+    recent,
+    was_sought,
+)
 from radiology.errors import CannotUnderstand, NotAcceptable, NotFound
 
+Extent = tuple[int, int]
 MAX_FRAME = 512 * 1024 * 1024
 MAX_HEADER = 64 * 1024 * 1024
-EXTENDED_OFFSET_TABLE = 0x7FE00001
-# What a frame's code stream begins with: JPEG and JPEG-LS, JPEG 2000, JP2 file.
-FRAME_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
-BITS = {PIXEL_DATA: 0, 0x7FE00008: 32, 0x7FE00009: 64}
 
 # MPEG-2, MPEG-4 AVC and HEVC, their fragmentable forms (PS3.5 A.4.5 to A.4.7) included.
 VIDEO = frozenset(
@@ -41,51 +46,6 @@ class HasNoPixels(NotFound):
     """The object is no image: a report, a document, a note."""
 
 
-@dataclass(frozen=True)
-class ImageDescription:
-    """The Image Pixel attributes (PS3.3 C.7.6.3) that say how to read a frame."""
-
-    rows: int = 0
-    columns: int = 0
-    samples_per_pixel: int = 1
-    bits_allocated: int = 0
-    bits_stored: int = 0
-    pixel_representation: int = 0
-    planar_configuration: int = 0
-    photometric_interpretation: str = ""
-    number_of_frames: int = 1
-    representative_frame_number: int = 0
-
-    @property
-    def representative_frame(self) -> int:
-        """The frame to show for all: Representative Frame Number where it is one, else the middle one."""
-        if 1 <= self.representative_frame_number <= self.number_of_frames:
-            return self.representative_frame_number
-        return (self.number_of_frames + 1) // 2
-
-    @property
-    def pixels(self) -> int:
-        """Samples in one frame."""
-        return self.rows * self.columns * self.samples_per_pixel
-
-    @property
-    def decoded_size(self) -> int:
-        """Bytes of one frame, decompressed and not subsampled."""
-        return (self.pixels * self.bits_allocated + 7) // 8
-
-
-_NUMBERS = {
-    0x00280002: "samples_per_pixel",
-    0x00280006: "planar_configuration",
-    0x00280010: "rows",
-    0x00280011: "columns",
-    0x00280100: "bits_allocated",
-    0x00280101: "bits_stored",
-    0x00280103: "pixel_representation",
-    0x00286010: "representative_frame_number",
-}
-
-
 class StoredImage:
     """The pixels of one stored object.
 
@@ -94,13 +54,13 @@ class StoredImage:
     """
 
     def __init__(self, location: Stored) -> None:
-        self._key = (location.volume.pk, location.path)
+        self._location = location
         self._source = OpenDataSet(location)
         try:
             self.transfer_syntax_uid = self._source.transfer_syntax_uid
             self._big_endian = is_big_endian(self.transfer_syntax_uid)
-            self._extended: Token | None = None
-            self.description, self._pixels = self._found()
+            self._index = self._indexed()
+            self.description: ImageDescription = self._index.description
         except BaseException:
             self._source.close()
             raise
@@ -118,7 +78,7 @@ class StoredImage:
 
     @property
     def is_encapsulated(self) -> bool:
-        return self._pixels.kind == Kind.FRAGMENTS
+        return self._index.is_encapsulated
 
     @property
     def frame_transfer_syntax_uid(self) -> str:
@@ -127,7 +87,7 @@ class StoredImage:
 
     @property
     def pixel_keyword(self) -> str:
-        return {32: "FloatPixelData", 64: "DoubleFloatPixelData"}.get(BITS[self._pixels.tag], "PixelData")
+        return {32: "FloatPixelData", 64: "DoubleFloatPixelData"}.get(BITS[self._index.tag], "PixelData")
 
     @property
     def source(self) -> OpenDataSet:
@@ -136,20 +96,22 @@ class StoredImage:
     @property
     def native_length(self) -> int:
         """Bytes of native pixel data, the one that makes their number even included."""
-        return self._pixels.length
+        return self._index.length
 
     @property
     def pixels_begin(self) -> int:
         """Where in the source the element of the pixels begins."""
-        long_form = self._pixels.explicit and self._pixels.vr in LONG_VR
-        return self._pixels.offset - (12 if long_form else 8)
+        return self._source.start + self._index.begin
 
     @property
     def pixels_end(self) -> int:
         """Where in the source the element of the pixels ends."""
-        if self.is_encapsulated:
-            return behind_fragments(self._source.data, self._pixels.offset, self._source.end)
-        return self._pixels.offset + self._pixels.length
+        return self._source.start + self._index.end
+
+    @property
+    def _value(self) -> int:
+        """Where in the source the value of the pixels begins, or their first item."""
+        return self._source.start + self._index.offset
 
     def header(self) -> bytes:
         """The data set up to the pixels, as stored. Raises NotAcceptable when that is beyond reason."""
@@ -175,16 +137,15 @@ class StoredImage:
                 "The frames of a video cannot be taken apart: ask for it rendered, or for its pixeldata."
             )
         if self.is_encapsulated:
-            extents = self._encapsulated(number)
-        elif self.description.bits_allocated == 1 or (self._big_endian and self._word > 1):
+            yield from self._encapsulated(number)
+            return
+        if self.description.bits_allocated == 1 or (self._big_endian and self._word > 1):
             yield self._rearranged(number)
             return
-        else:
-            extents = [self._native(number)]
-        if sum(length for _, length in extents) > MAX_FRAME:
+        offset, length = self._native(number)
+        if length > MAX_FRAME:
             raise NotAcceptable(f"Frame {number} is larger than what can be sent by itself.")
-        for offset, length in extents:
-            yield from self._read(offset, length)
+        yield from self._read(offset, length)
 
     @property
     def is_video(self) -> bool:
@@ -193,8 +154,7 @@ class StoredImage:
 
     def stream(self) -> list[Extent]:
         """Where in `file` the pieces of an encapsulated stream are (PS3.5 A.4.5: fragments, no tables)."""
-        table_offset, table_length = self._item(self._pixels.offset)
-        return list(self._index(table_offset + table_length))
+        return self._items(self._value, self.pixels_end - 8)[1:]
 
     def extents_from(self, extents: list[Extent], start: int) -> Iterator[bytes]:
         """The bytes of `extents` in blocks, those before byte `start` left out."""
@@ -206,33 +166,50 @@ class StoredImage:
     def native(self) -> Iterator[bytes]:
         """The whole of native pixel data, little endian, without the byte that makes its length even."""
         word = self._word if self._big_endian else 1
-        length = min(self._pixels.length, -(-self._frame_bits * self.description.number_of_frames // 8))
-        for block in self._read(self._pixels.offset, length):
+        length = min(self._index.length, -(-self._frame_bits * self.description.number_of_frames // 8))
+        for block in self._read(self._value, length):
             yield swapped(block, word) if word > 1 else block
 
     def _read(self, offset: int, length: int) -> Iterator[bytes]:
-        self._source.file.seek(offset)
         while length:
-            block = self._source.file.read(min(BLOCK, length))
+            block = self._source.read(offset, min(BLOCK, length))
             if not block:
                 raise CannotUnderstand("The pixel data are truncated.")
+            offset += len(block)
             length -= len(block)
             yield block
 
-    def _found(self) -> tuple[ImageDescription, Token]:
+    def _indexed(self) -> PixelIndex:
+        """What was kept, else what the header says; kept then where somebody looked for it."""
+        plain = self.transfer_syntax_uid == self._location.transfer_syntax_uid
+        found = kept_index(self._location) if plain else None
+        if found is not None:
+            if found.end > self._source.end - self._source.start:
+                raise CannotUnderstand("The pixel data are truncated.")
+            return found
+        key = (self._location.volume.pk, self._location.path)
+        found = recent.get(key)
+        if found is None:
+            found = self._found()
+            recent.put(key, found)
+        if plain and was_sought(self._location):
+            keep(self._location, found)
+        return found
+
+    def _found(self) -> PixelIndex:
         """Reads the header's root elements up to the pixels."""
-        order = "big" if self._big_endian else "little"
-        data = self._source.data
-        facts: dict[str, int | str] = {}
+        source, data, start = self._source, self._source.data, self._source.start
+        values: dict[int, bytes] = {}
+        extended = b""
         depth = 0
         for token in walk(
             data,
             transfer_syntax_uid=self.transfer_syntax_uid,
-            start=self._source.start,
-            end=self._source.end,
+            start=start,
+            end=source.end,
             into_sequences=False,
         ):
-            kind, tag, _vr, offset, length, _explicit = token
+            kind, tag, vr, offset, length, explicit = token
             if kind == Kind.SEQUENCE_END:
                 depth -= 1
             elif kind == Kind.SEQUENCE:
@@ -240,30 +217,24 @@ class StoredImage:
             elif depth or kind > Kind.FRAGMENTS:
                 continue
             elif tag in PIXELS:
-                return self._checked(ImageDescription(**facts), token), token  # type: ignore[arg-type]
-            elif tag in _NUMBERS and length >= 2:
-                facts[_NUMBERS[tag]] = int.from_bytes(data[offset : offset + 2], order)  # type: ignore[arg-type]
-            elif tag == 0x00280004:
-                facts["photometric_interpretation"] = _text(data[offset : offset + min(length, 64)])
-            elif tag == 0x00280008:
-                number = _text(data[offset : offset + min(length, 64)]).split("\\")[0].strip()
-                facts["number_of_frames"] = max(1, int(number)) if number.isascii() and number.isdigit() else 1
+                place = PixelPlace(tag, vr, explicit, offset - start, length)
+                if kind == Kind.FRAGMENTS:
+                    for at, size in fragments(data, offset=offset, end=source.end):
+                        place.items.append(at - 8 - start)
+                        end = at + size - start
+                    place.items.append(end)
+                return index_of(
+                    place,
+                    values,
+                    big_endian=self._big_endian,
+                    read=lambda at, size: source.read(start + at, size),
+                    extended=extended,
+                )
+            elif tag in DESCRIBING:
+                values[tag] = data[offset : offset + min(length, LONGEST)]
             elif tag == EXTENDED_OFFSET_TABLE:
-                self._extended = token
+                extended = data[offset : offset + length]
         raise HasNoPixels("This object holds no image.")
-
-    def _checked(self, found: ImageDescription, pixels: Token) -> ImageDescription:
-        found = replace(found, bits_allocated=found.bits_allocated or BITS[pixels.tag])
-        found = replace(found, bits_stored=found.bits_stored or found.bits_allocated)
-        if not found.pixels or not found.bits_allocated:
-            raise CannotUnderstand("The size of this image is not given.")
-        if found.bits_allocated != 1 and found.bits_allocated % 8:
-            raise CannotUnderstand(f"Pixels of {found.bits_allocated} bits cannot be taken apart.")
-        full = found.decoded_size * found.number_of_frames
-        mislabelled = pixels.kind == Kind.ELEMENT and pixels.length >= full
-        if found.photometric_interpretation == "YBR_FULL_422" and mislabelled:
-            return replace(found, photometric_interpretation="YBR_FULL")
-        return found
 
     @cached_property
     def _word(self) -> int:
@@ -271,7 +242,7 @@ class StoredImage:
         bits = self.description.bits_allocated
         if bits > 8:
             return bits // 8
-        return 2 if self._pixels.vr == "OW" else 1
+        return 2 if self._index.vr == "OW" else 1
 
     @cached_property
     def _frame_bits(self) -> int:
@@ -284,9 +255,9 @@ class StoredImage:
     def _native(self, number: int) -> Extent:
         length = self._frame_bits // 8
         offset = (number - 1) * length
-        if offset + length > self._pixels.length:
+        if offset + length > self._index.length:
             raise CannotUnderstand(f"The pixel data end before frame {number} does.")
-        return self._pixels.offset + offset, length
+        return self._value + offset, length
 
     def _rearranged(self, number: int) -> bytes:
         """A native frame whose bits do not begin at a byte, or whose words are big endian."""
@@ -294,12 +265,12 @@ class StoredImage:
         end_bit = first_bit + self._frame_bits
         word = self._word if self._big_endian else 1
         first = first_bit // 8 // word * word
-        end = min(-(-end_bit // (8 * word)) * word, self._pixels.length)
+        end = min(-(-end_bit // (8 * word)) * word, self._index.length)
         if end * 8 < end_bit:
             raise CannotUnderstand(f"The pixel data end before frame {number} does.")
         if end - first > MAX_FRAME:
             raise NotAcceptable(f"Frame {number} is larger than what can be sent by itself.")
-        value = self._source.read(self._pixels.offset + first, end - first)
+        value = self._source.read(self._value + first, end - first)
         if word > 1:
             value = swapped(value, word)
         shift = first_bit - first * 8
@@ -309,92 +280,48 @@ class StoredImage:
         bits = int.from_bytes(value, "little") >> shift & ((1 << self._frame_bits) - 1)
         return bits.to_bytes(size, "little")
 
-    def _encapsulated(self, number: int) -> list[Extent]:
-        table_offset, table_length = self._item(self._pixels.offset)
-        first = table_offset + table_length
-        count = self.description.number_of_frames
-        if self._extended is not None and number <= self._extended.length // 8:
-            (start,) = struct.unpack("<Q", self._source.read(self._extended.offset + 8 * (number - 1), 8))
-            found = self._one_item(first + start)
-            if found is not None:
-                return [found]
-        if table_length // 4 == count and count > 1:
-            found_items = self._by_basic_table(table_offset, first, number, count)
-            if found_items:
-                return found_items
-        index = self._index(first)
-        if count == 1:
-            return list(index)
-        if len(index) == count:
-            return [index[number - 1]]
-        return self._by_code_streams(index, number, count)
+    def _encapsulated(self, number: int) -> Iterator[bytes]:
+        """The values of the items of one frame. What is not made of whole items is not given."""
+        bounds = self._index.bounds(number)
+        if bounds is None and self._index.first != number and was_sought(self._location):
+            bounds = more_of(self._location, self._index, number).bounds(number)
+        if bounds is None:
+            raise CannotUnderstand("The frames of this object cannot be told apart.")
+        start, end = bounds
+        if not self._index.offset < start < end <= self._index.end - 8:
+            raise CannotUnderstand("The encapsulated pixel data are damaged.")
+        if end - start > MAX_FRAME:
+            raise NotAcceptable(f"Frame {number} is larger than what can be sent by itself.")
+        if end - start > BLOCK:
+            for offset, length in self._items(self._source.start + start, self._source.start + end):
+                yield from self._read(offset, length)
+            return
+        span = self._source.read(self._source.start + start, end - start)
+        position = 0
+        values = []
+        while position < end - start:
+            length = _item_length(span[position : position + 8])
+            values.append(span[position + 8 : position + 8 + length])
+            position += 8 + length
+            if position > len(span):
+                raise CannotUnderstand("The encapsulated pixel data are damaged.")
+        yield from values
 
-    def _item(self, offset: int) -> Extent:
-        found = self._one_item(offset)
-        if found is None:
+    def _items(self, start: int, end: int) -> list[Extent]:
+        """Offset and length of the values of the items that fill the source from `start` to `end`."""
+        found = []
+        while start < end:
+            length = _item_length(self._source.read(start, 8))
+            found.append((start + 8, length))
+            start += 8 + length
+        if start != end:
             raise CannotUnderstand("The encapsulated pixel data are damaged.")
         return found
 
-    def _one_item(self, offset: int) -> Extent | None:
-        """Offset and length of the value of the item at `offset`; None when there is none."""
-        head = self._source.read(offset, 8) if offset + 8 <= self._source.end else b""
-        if len(head) < 8:
-            return None
+
+def _item_length(head: bytes) -> int:
+    if len(head) == 8:
         group, number, length = struct.unpack("<HHI", head)
-        if group << 16 | number != ITEM or length == UNDEFINED or offset + 8 + length > self._source.end:
-            return None
-        return offset + 8, length
-
-    def _by_basic_table(self, table: int, first: int, number: int, count: int) -> list[Extent]:
-        """The items of one frame by the Basic Offset Table; none when the table is wrong."""
-        # The entry before, the frame's own and the next: they must rise, from zero on.
-        first_entry, last_entry = max(1, number - 1), min(count, number + 1)
-        size = 4 * (last_entry - first_entry + 1)
-        entries = struct.unpack(f"<{size // 4}I", self._source.read(table + 4 * (first_entry - 1), size))
-        at = number - first_entry
-        start = entries[at]
-        end = entries[at + 1] if number < count else None
-        if any(later <= earlier for earlier, later in pairwise(entries)) or (number == 1) != (start == 0):
-            return []
-        items: list[Extent] = []
-        position = first + start
-        while end is None or position < first + end:
-            found = self._one_item(position)
-            if found is None:
-                if end is None and items and self._is_delimiter(position):
-                    return items
-                return []
-            items.append(found)
-            position = found[0] + found[1]
-        return items if position == first + (end or 0) else []
-
-    def _is_delimiter(self, offset: int) -> bool:
-        return self._source.read(offset, 4) == struct.pack("<HH", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF)
-
-    def _index(self, first: int) -> FragmentIndex:
-        found = recent.get(self._key)
-        if found is None:
-            found = FragmentIndex()
-            position = first
-            for _ in range(MAX_ELEMENTS):
-                item = self._one_item(position)
-                if item is None:
-                    if not self._is_delimiter(position):
-                        raise CannotUnderstand("The encapsulated pixel data are truncated or damaged.")
-                    break
-                found.append(item)
-                position = item[0] + item[1]
-            recent.put(self._key, found)
-        return found
-
-    def _by_code_streams(self, index: FragmentIndex, number: int, count: int) -> list[Extent]:
-        """Several items a frame and no table: a frame begins where a code stream does."""
-        starts = [at for at, (offset, _) in enumerate(index) if self._source.read(offset, 8).startswith(FRAME_STARTS)]
-        if len(starts) != count or starts[0] != 0:
-            raise CannotUnderstand("The frames of this object cannot be told apart.")
-        end = starts[number] if number < count else len(index)
-        return [index[at] for at in range(starts[number - 1], end)]
-
-
-def _text(value: bytes) -> str:
-    return bytes(value).decode("ascii", "replace").strip("\0 ")
+        if group << 16 | number == ITEM and length != UNDEFINED:
+            return int(length)
+    raise CannotUnderstand("The encapsulated pixel data are damaged.")

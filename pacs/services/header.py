@@ -7,6 +7,7 @@ over by its length, so the cost does not grow with the pixels.
 
 import struct
 import zlib
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
@@ -46,13 +47,33 @@ class Element:
 
 
 @dataclass
+class PixelPlace:
+    """Where the pixels of a data set are, counted from its beginning.
+
+    `offset` and `length` are those of the value. Of encapsulated ones (`length` undefined) `items` are the places of
+    the items, that of the Basic Offset Table first, and of the delimiter behind them.
+    """
+
+    tag: int
+    vr: str
+    explicit: bool
+    offset: int
+    length: int
+    items: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)
+
+
+@dataclass
 class Header:
-    """The kept elements of a data set or item, and how to read them; of a data set, whether it has pixel data."""
+    """The kept elements of a data set or item, and how to read them; of a data set, whether it has pixel data.
+
+    `pixels` is where they are, but of a deflated data set.
+    """
 
     big_endian: bool = False
     codecs: list[str] = field(default_factory=lambda: ["iso8859"])
     elements: dict[int, Element] = field(default_factory=dict)
     has_pixels: bool = False
+    pixels: PixelPlace | None = None
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.elements
@@ -156,7 +177,9 @@ def scan(data: Any, *, transfer_syntax_uid: str, wanted: frozenset[int], start: 
         raise CannotUnderstand("The data set is empty.")
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         with inflate(data, start=start) as inflated:
-            return _Walk(inflated.read(), 0, big_endian=False, wanted=wanted).header(explicit=True)
+            header = _Walk(inflated.read(), 0, big_endian=False, wanted=wanted).header(explicit=True)
+            header.pixels = None  # nobody can go there
+            return header
     walk = _Walk(data, start, big_endian=transfer_syntax_uid == ExplicitVRBigEndian, wanted=wanted)
     return walk.header(explicit=transfer_syntax_uid != ImplicitVRLittleEndian)
 
@@ -290,11 +313,18 @@ class _Walk:
             frames.pop()
             return position + 8
         start, vr, length = self._value(frame, position, tag)
+        place = None
         if tag in PIXELS and len(frames) == 1 and frame.header is not None:
             frame.header.has_pixels = True
+            if frame.header.pixels is None:
+                named = vr.decode("ascii") if start - position == 12 else ""
+                place = PixelPlace(tag, named, frame.explicit, start - self.start, length)
         keep = frame.header is not None and (len(frames) > 1 or tag in self.wanted)
         if length == UNDEFINED and vr in {b"OB", b"OW"}:
-            return self._fragments(start, frame.end)
+            position = self._fragments(start, frame.end, place)
+            if place is not None and frame.header is not None:
+                frame.header.pixels = place
+            return position
         if vr == b"SQ" or length == UNDEFINED:
             element = Element("SQ", items=[]) if keep else None
             if element is not None and frame.header is not None:
@@ -311,6 +341,8 @@ class _Walk:
             if frame.end == self.size and not any(self.data[position : position + 1024]):
                 return self.size  # padding behind the last element
             raise CannotUnderstand("The data set is truncated.")
+        if place is not None and frame.header is not None:
+            frame.header.pixels = place
         if keep and frame.header is not None and length <= MAX_VALUE and tag not in PIXELS:
             value = bytes(self.data[start:end])
             frame.header.elements[tag] = Element(vr.decode("ascii"), value)
@@ -333,11 +365,14 @@ class _Walk:
             vr = b"UL" if tag & 0xFFFF == 0 else b"LO" if (tag >> 16) & 1 and 0x10 <= tag & 0xFFFF <= 0xFF else b"UN"
         return position + 8, vr, length
 
-    def _fragments(self, position: int, end: int) -> int:
-        """Pass over encapsulated pixel data (PS3.5 A.4); the position behind its delimiter."""
+    def _fragments(self, position: int, end: int, place: PixelPlace | None) -> int:
+        """Pass over encapsulated pixel data (PS3.5 A.4); the position behind its delimiter. Its items go to `place`."""
+        note = place.items.append if place is not None else None
         for _ in range(MAX_ELEMENTS):
             tag = self._tag(position)
             (length,) = self.long.unpack_from(self.data, position + 4)
+            if note is not None:
+                note(position - self.start)
             position += 8
             if tag == SEQUENCE_END:
                 return position

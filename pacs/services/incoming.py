@@ -1,6 +1,7 @@
 """One object on its way in: a stream of bytes becomes a synced file and the keys to index it by."""
 
 import mmap
+import os
 import uuid
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,9 @@ from django.conf import settings
 
 from pacs.models import ApplicationEntity, ConflictAnswer, NodePriority, Volume
 from pacs.services.header import Header, scan
+from pacs.services.image_description import DESCRIBING
 from pacs.services.part10 import HEAD_SIZE, MetaReader, head
+from pacs.services.pixel_index import index_of
 from pacs.storage import Draft, backend, current_volume
 from radiology.dicom import is_uid
 from radiology.errors import CannotUnderstand, DataSetMismatch, TooLarge
@@ -34,7 +37,7 @@ KEYS = frozenset({
     0x00080050, 0x00080060, 0x00080090, 0x0008103E, 0x00180015, 0x0020000D, 0x0020000E, 0x00200010, 0x00200011,
     0x00200013, 0x00200060, 0x00280008, 0x00280010, 0x00280011, 0x00280100,
 })  # fmt: skip
-WANTED = KEYS | STUDY_ATTRIBUTES | SERIES_ATTRIBUTES
+WANTED = DESCRIBING | KEYS | STUDY_ATTRIBUTES | SERIES_ATTRIBUTES
 
 # What an object without its own study or series UID is filed under; PS3.5 B.2 form.
 DERIVED = uuid.UUID("5e1a2a4e-0c55-4e0c-9d3c-5a1d6a0c7f11")
@@ -98,6 +101,21 @@ class Received:
     @cached_property
     def sha256(self) -> bytes:
         return self.draft.sha256()
+
+    @cached_property
+    def pixels(self) -> bytes | None:
+        """The index of its pixels as it is kept; None where they have none, or whoever asks for them shall look."""
+        place = self.header.pixels
+        if place is None:
+            return None
+        values = {tag: self.header.elements[tag].value for tag in DESCRIBING & self.header.elements.keys()}
+        try:
+            return index_of(place, values, big_endian=self.header.big_endian, read=self._read).packed()
+        except CannotUnderstand:
+            return None
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.draft.fileno(), length, HEAD_SIZE + offset)
 
     def discard(self) -> None:
         """Drop the file: it was not needed, or nobody will index it."""

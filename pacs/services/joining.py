@@ -61,9 +61,10 @@ JOIN = """
 WITH new AS (
     SELECT * FROM unnest(
         %s::bigint[], %s::varchar[], %s::varchar[], %s::int[], %s::int[], %s::int[], %s::smallint[], %s::int[],
-        %s::varchar[], %s::varchar[], %s::bigint[], %s::varchar[], %s::bigint[], %s::bytea[], %s::varchar[]
+        %s::varchar[], %s::varchar[], %s::bigint[], %s::varchar[], %s::bigint[], %s::bytea[], %s::varchar[], %s::bytea[]
     ) AS new(series, sop_instance_uid, sop_class_uid, instance_number, "rows", "columns", bits_allocated,
-             number_of_frames, content_date, content_time, volume_id, path, size, sha256, transfer_syntax_uid)
+             number_of_frames, content_date, content_time, volume_id, path, size, sha256, transfer_syntax_uid,
+             pixels)
 ), known_study AS (
     SELECT * FROM unnest(
         %s::bigint[], %s::varchar[], %s::bigint[], %s::varchar[], %s::varchar[], %s::varchar[], %s::date[],
@@ -111,8 +112,8 @@ WITH new AS (
  RETURNING id, sop_instance_uid
 )
 INSERT INTO pacs_location (instance_ref_id, volume_id, path, data_set_offset, size, sha256, transfer_syntax_uid,
-                           is_current, created_at)
-SELECT instance.id, volume_id, path, %s, size, sha256, transfer_syntax_uid, TRUE, now()
+                           pixels, is_current, created_at)
+SELECT instance.id, volume_id, path, %s, size, sha256, transfer_syntax_uid, pixels, TRUE, now()
   FROM instance JOIN new USING (sop_instance_uid)
 RETURNING instance_ref_id
 """
@@ -211,6 +212,7 @@ class Joining:
             [each.size for _, each in objects],
             [each.sha256 for _, each in objects],
             [each.transfer_syntax_uid for _, each in objects],
+            [each.pixels for _, each in objects],
             list(studies),
             [first[study].study_instance_uid for study in studies],
             *([getattr(each, name) for each in facts] for name in PATIENT_FACTS),

@@ -19,9 +19,11 @@ from pacs.services.data_set import OpenDataSet
 from pacs.services.decode import decode_frame, encode_frame, require_reasonable
 from pacs.services.elements import LONG_VR, Kind, Token, walk
 from pacs.services.encoding import BLOCK, rewritten
-from pacs.services.frames import EXTENDED_OFFSET_TABLE, ImageDescription, StoredImage
+from pacs.services.frames import StoredImage
 from pacs.services.header import UNDEFINED
+from pacs.services.image_description import ImageDescription
 from pacs.services.part10 import HEAD_SIZE, MetaReader, head
+from pacs.services.pixel_index import EXTENDED_OFFSET_TABLE
 from pacs.services.transcode import PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, by_pixel, padded
 from pacs.storage import Draft, backend
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from pacs.models import Instance, Location, Series, Study
+from pacs.services.pixel_index import FIRST_FRAMES, HEAD, slice_of, slices
 from radiology.errors import InvalidValue
 from radiology.guest import Guest
 from radiology.services.rows import Sought
@@ -19,6 +20,12 @@ _NAMED = """
     AND {study}.study_instance_uid = %s AND {study}.deleted_at IS NULL
     AND (%s::bigint IS NULL OR {instance}.site_id = %s)
 """
+_LOCATION = [each.name for each in Location._meta.concrete_fields if each.name != "pixels"]
+_PIXELS = {
+    "pixel_head": f"substr(pixels, 1, {HEAD})",
+    "frame_starts": "substr(pixels, %s::int, %s::int)",
+    "first_frame": "%s::int",
+}
 _SHORT = Sought(
     Location,
     """
@@ -30,11 +37,15 @@ _SHORT = Sought(
          WHERE """
     + _NAMED.format(instance="instance", series="series", study="study")
     + ")) LIMIT 1",
+    fields=_LOCATION,
     related={"volume": ()},
+    aside=_PIXELS,
 )
 _WHOLE = Sought(
     Location,
     _NAMED.format(instance="pacs_instance", series="pacs_series", study="pacs_study") + " AND is_current LIMIT 1",
+    fields=_LOCATION,
+    aside=_PIXELS,
     related={
         "volume": (),
         "instance_ref": (),
@@ -47,9 +58,18 @@ _WHOLE = Sought(
 
 
 def instance_of(
-    *, who: Any, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str, bytes_only: bool = False
+    *,
+    who: Any,
+    study_instance_uid: str,
+    series_instance_uid: str,
+    sop_instance_uid: str,
+    bytes_only: bool = False,
+    frames: tuple[int, int] = FIRST_FRAMES,
 ) -> Location | None:
-    """Where one instance is that `who` may see; with its instance, series and study unless only its bytes matter."""
+    """Where one instance is that `who` may see; with its instance, series and study unless only its bytes matter.
+
+    The index of its pixels comes along, with the places of `frames` (first and last).
+    """
     if isinstance(who, Guest):
         found = instances_of(
             who=who,
@@ -57,6 +77,7 @@ def instance_of(
             series_instance_uids=[series_instance_uid],
             sop_instance_uids=[sop_instance_uid],
         ).order_by()
+        found = found.annotate(**slices(*frames))
         if bytes_only:
             found = found.select_related(None).select_related("volume")
         return next(iter(found[:1]), None)
@@ -64,7 +85,8 @@ def instance_of(
         return None
     site = None if who.sees_every_site else who.site_id
     sought = _SHORT if bytes_only else _WHOLE
-    return next(iter(sought(sop_instance_uid, series_instance_uid, study_instance_uid, site, site)), None)
+    place = *slice_of(*frames), frames[0]
+    return next(iter(sought(*place, sop_instance_uid, series_instance_uid, study_instance_uid, site, site)), None)
 
 
 def instances_of(

@@ -213,6 +213,7 @@ def _insert(received: list[Received], published: list[Received]) -> list[Stored 
             size=each.size,
             sha256=each.sha256,
             transfer_syntax_uid=each.transfer_syntax_uid,
+            pixels=each.pixels,
         )
         for each, path in zip(new, paths, strict=True)
     )

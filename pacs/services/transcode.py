@@ -21,7 +21,8 @@ from pydicom.uid import (
 from pacs.services.data_set import OpenDataSet, Stored
 from pacs.services.decode import DECODABLE, decode_frame, require_reasonable
 from pacs.services.encoding import BLOCK, Pixels, rewritten
-from pacs.services.frames import HasNoPixels, ImageDescription, StoredImage
+from pacs.services.frames import HasNoPixels, StoredImage
+from pacs.services.image_description import ImageDescription
 from pacs.services.overlay import Overlay
 from pacs.storage import open_object
 from radiology.errors import NotAcceptable, OutOfResources

@@ -20,7 +20,8 @@ class Sought(Generic[M]):
 
     `fields` are those that are read, by default all; the others are read when somebody looks at them. `related` names,
     as `select_related` does, rows that come along, and their fields (none named: all): each behind the one that it
-    belongs to. In a condition they go by the names of their tables.
+    belongs to. In a condition they go by the names of their tables. `aside` are expressions whose values become
+    attributes of the row; what they take comes before what the condition takes.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class Sought(Generic[M]):
         *,
         fields: Iterable[str] = (),
         related: Mapping[str, Iterable[str]] | None = None,
+        aside: Mapping[str, str] | None = None,
     ) -> None:
         self._parts = [_Part(model, fields)]
+        self._aside = tuple(aside or ())
         joins = ""
         places = {"": 0}
         for path, read in (related or {}).items():
@@ -45,8 +48,9 @@ class Sought(Generic[M]):
             )
             places[path] = len(self._parts)
             self._parts.append(part)
-        columns = ", ".join(column for part in self._parts for column in part.columns)
-        self._question = f'SELECT {columns} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
+        columns = [column for part in self._parts for column in part.columns]
+        columns += (aside or {}).values()
+        self._question = f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
 
     def __call__(self, *values: Any) -> list[M]:
         with connection.prepared_cursor() as cursor:
@@ -61,6 +65,7 @@ class Sought(Generic[M]):
             if part.link is not None:
                 part.link.set_cached_value(rows[part.owner], row)
         found: M = rows[0]
+        found.__dict__.update(zip(self._aside, values[self._parts[-1].end :], strict=True))
         return found
 
 

@@ -94,6 +94,8 @@ SINAR_STUDY_TOKEN_KEY = env.str("SINAR_STUDY_TOKEN_KEY", default="")
 SINAR_MAX_OBJECT_SIZE = env.int("SINAR_MAX_OBJECT_SIZE", default=4 * 1024**3)
 # Large downloads that one caller may have at once of each process of the web server; 0 for any number.
 SINAR_WEB_DOWNLOADS = env.int("SINAR_WEB_DOWNLOADS", default=8)
+# An `internal` location of nginx in front of us, which sends files by itself; their path is added. Empty: we do.
+SINAR_ACCEL_REDIRECT = env.str("SINAR_ACCEL_REDIRECT", default="")
 # The folders of this server that the pages may import from, and nothing outside of them.
 SINAR_IMPORT_ROOTS = env.list("SINAR_IMPORT_ROOTS", default=[str(SINAR_DATA / "import")])
 # An object store has so many seconds for each answer; so many bytes of its objects are kept in local files.

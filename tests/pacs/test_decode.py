@@ -17,7 +17,8 @@ from pydicom.encaps import generate_frames
 
 from pacs.services import decode
 from pacs.services.decode import ask, decode_frame
-from pacs.services.frames import ImageDescription, StoredImage
+from pacs.services.frames import StoredImage
+from pacs.services.image_description import ImageDescription
 from pacs.services.render import render_frame
 from radiology.errors import NotAcceptable
 from tests.daemons import wait_until

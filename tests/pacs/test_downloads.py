@@ -28,19 +28,25 @@ def study(site: Site) -> str:
     return store(site, part10(ct(side=8))).study_instance_uid
 
 
-def test_one_large_download_too_many_is_refused_until_another_is_over(study: str) -> None:
+@pytest.mark.parametrize("rest", ["", "/pixeldata"], ids=["long", "of unknown length"])
+def test_one_large_download_too_many_is_refused_until_another_is_over(
+    study: str, rest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, other = of_token("mirror"), of_token("simrs")
-    url = f"/dicom-web/studies/{study}"
-    under_way = [client.get(url) for _ in range(2)]
+    url = f"/dicom-web/studies/{study}{rest}"
+    accept = {"accept": FRAMES_ANY if rest else ANY}
+    if not rest:
+        monkeypatch.setattr(downloads, "LARGE", 100)
+    under_way = [client.get(url, headers=accept) for _ in range(2)]
     assert [each.status_code for each in under_way] == [200, 200]
-    refused = client.get(url)
+    refused = client.get(url, headers=accept)
     assert (refused.status_code, refused["Retry-After"]) == (429, "10")
     assert refused.json()["type"] == "urn:sinar:error:TooManyRequests"
-    assert other.get(url).status_code == 200, "nobody else waits"
+    assert other.get(url, headers=accept).status_code == 200, "nobody else waits"
     assert body(under_way[0])
-    again = client.get(url)
+    again = client.get(url, headers=accept)
     assert again.status_code == 200, "one is through"
-    assert client.get(url).status_code == 429
+    assert client.get(url, headers=accept).status_code == 429
 
 
 def test_what_is_small_counts_for_nothing(study: str, site: Site) -> None:

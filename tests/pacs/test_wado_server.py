@@ -111,6 +111,42 @@ def test_a_damaged_object_cuts_the_connection(study: list[Stored], curl: Curl, t
         assert (refused.returncode, "507" in refused.stderr) == (22, True), refused
 
 
+def test_a_study_has_its_length_and_each_file_as_it_lies(
+    study: list[Stored], web_server: Daemon, web: requests.Session
+) -> None:
+    url = f"{web_server.url}/dicom-web/studies/{study[0].study_instance_uid}"
+    files = sorted(place_of(each).read_bytes() for each in study)
+    for _ in range(2):  # over one connection: where one ends, the next begins
+        whole = web.get(url, headers={"Accept": ANY})
+        assert (whole.status_code, whole.headers["Content-Length"]) == (200, str(len(whole.content)))
+        assert "Transfer-Encoding" not in whole.headers
+        boundary = whole.headers["Content-Type"].partition("boundary=")[2].encode()
+        pieces = whole.content.split(b"--" + boundary)
+        assert (pieces[0], pieces[-1]) == (b"", b"--\r\n")
+        assert sorted(piece.partition(b"\r\n\r\n")[2][:-2] for piece in pieces[1:-1]) == files
+        assert web.get(url, headers={"Accept": ANY, "If-None-Match": whole.headers["ETag"]}).status_code == 304
+    found = DICOMwebClient(url=f"{web_server.url}/dicom-web", session=web).retrieve_study(
+        study[0].study_instance_uid, media_types=(("application/dicom", "*"),)
+    )
+    assert {each.SOPInstanceUID for each in found} == {each.sop_instance_uid for each in study}
+
+
+def test_a_file_that_is_too_short_or_too_long_gives_no_other_objects_bytes(
+    study: list[Stored], curl: Curl, web_server: Daemon, web: requests.Session, tmp_path: Path
+) -> None:
+    path, url = place_of(study[3]), f"/dicom-web/studies/{study[0].study_instance_uid}"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content + b"more")
+    whole = web.get(web_server.url + url, headers={"Accept": ANY})
+    assert whole.headers["Content-Length"] == str(len(whole.content)) and b"more" not in whole.content
+    path.write_bytes(content[:-1000])
+    cut = curl(url, tmp_path / "study", "-H", f"Accept: {ANY}")
+    assert cut.returncode in {CUT, PARTIAL_FILE}, cut
+    path.write_bytes(content)
+    assert web.get(web_server.url + url, headers={"Accept": ANY}).content.count(content) == 1
+
+
 def test_head_over_a_socket(study: list[Stored], web_server: Daemon, web: requests.Session) -> None:
     for rest in ("", "/metadata", "/rendered", "/frames/1", "/pixeldata"):
         url = web_server.url + address(study[0], rest)
