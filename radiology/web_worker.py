@@ -1,4 +1,4 @@
-"""Gunicorn's worker: a shorter way to the next request, files that the kernel sends, ports that are given up at once."""
+"""Gunicorn's worker: a shorter way to the next request, files that the kernel sends, ports given up at once."""
 
 import os
 import select

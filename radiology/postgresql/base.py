@@ -7,12 +7,27 @@ from typing import Any, cast
 
 import psycopg
 from django.db.backends.postgresql import base
+from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.backends.utils import CursorWrapper
 from psycopg_pool import ConnectionPool
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class Operations(DatabaseOperations):
+    """As Django's, which would not tell what was asked through a cursor that prepares."""
+
+    def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> Any:
+        if isinstance(cursor, _Preparing):
+            return self.compose_sql(sql, params)
+        return super().last_executed_query(cursor, sql, params)
+
+
+_Base: Any = base.DatabaseWrapper
+
+
+class DatabaseWrapper(_Base):
     """As Django's, and `prepared_cursor`."""
+
+    ops_class = Operations
 
     @property
     def pool(self) -> ConnectionPool[Any] | None:

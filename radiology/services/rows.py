@@ -12,6 +12,7 @@ from django.db import connection, models, transaction
 
 # A statement takes 65,535 values.
 MOST_ROWS = 500
+_database: Any = connection  # radiology.postgresql's
 M = TypeVar("M", bound=models.Model)
 
 
@@ -53,7 +54,7 @@ class Sought(Generic[M]):
         self._question = f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
 
     def __call__(self, *values: Any) -> list[M]:
-        with connection.prepared_cursor() as cursor:
+        with _database.prepared_cursor() as cursor:
             cursor.execute(self._question, values)
             return [self._row(row) for row in cursor.fetchall()]
 
@@ -108,7 +109,7 @@ class Added(Generic[M]):
 
     def _insert(self, rows: Sequence[M]) -> None:
         values = [each.get_db_prep_save(each.pre_save(row, True), connection) for row in rows for each in self._fields]
-        with connection.prepared_cursor() if len(rows) == 1 else connection.cursor() as cursor:
+        with _database.prepared_cursor() if len(rows) == 1 else connection.cursor() as cursor:
             cursor.execute(self._order(len(rows)), values)
             keys = cursor.fetchall()
         for row, (key,) in zip(rows, keys, strict=True):
@@ -137,7 +138,7 @@ class Rewritten(Generic[M]):
 
     def __call__(self, row: M) -> None:
         values = [each.get_db_prep_save(getattr(row, each.attname), connection) for each in self._fields]
-        with connection.prepared_cursor() as cursor:
+        with _database.prepared_cursor() as cursor:
             cursor.execute(self._order, [*values, row.pk])
 
 
