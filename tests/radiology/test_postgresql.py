@@ -56,7 +56,9 @@ def test_a_connection_is_usable_until_its_server_says_otherwise() -> None:
     with psycopg.connect(**parameters) as other:
         require_usable(other)
         other.execute("LISTEN something")
-        other.execute("NOTIFY something")
+        with psycopg.connect(**parameters) as third:
+            third.execute("NOTIFY something")
+        require_usable(other)  # it has something to say, and lives
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [other.info.backend_pid])
         with pytest.raises(psycopg.OperationalError):
