@@ -264,3 +264,10 @@ def test_one_instance_among_many_is_found_by_indexes(site: Site) -> None:
                 plan = "\n".join(line for (line,) in cursor.fetchall())
             assert not re.search("Seq Scan on pacs_(instance|series|study|location)", plan), plan
             assert "Rows Removed by Filter" not in plan, plan
+
+
+@pytest.mark.parametrize("number", [2, 1_000_001, 2**31, 2**63, 10**30])
+def test_a_frame_that_no_object_has_is_not_found(stored: Stored, number: int) -> None:
+    _, text = make_token()
+    response = Client().get(address(stored, f"/frames/{number}"), headers={"Authorization": f"Bearer {text}"})
+    assert response.status_code in {400, 404}
