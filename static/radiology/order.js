@@ -51,15 +51,17 @@ document.addEventListener("htmx:afterSwap", (event) => {
   const target = event.detail.target;
   if (walked) picks(target)[0]?.focus();
   walked = false;
+});
+
+// Only what has settled is htmx's to send. After a step the part is new: a side that is still to be chosen comes next,
+// else the next procedure.
+document.addEventListener("htmx:afterSettle", (event) => {
+  const target = event.detail.target;
   if (pending && target.closest("[data-picker]")) {
     const [first] = picks(target);
     pending = null;
     first?.click();
   }
-});
-
-// After a step the part is new: a side that is still to be chosen comes next, else the next procedure.
-document.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.elt?.id !== "order-form") return;
   const sides = [...document.querySelectorAll(".chosen .chips")];
   const open = sides.find((group) => !group.querySelector("input:checked"));

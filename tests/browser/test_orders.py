@@ -64,6 +64,28 @@ def test_two_examinations_are_ordered_by_the_keyboard_alone(signed_in: Page, des
     assert complaints == []
 
 
+@pytest.mark.parametrize("when", ["before it is found", "the moment it is found"])
+def test_whoever_is_quicker_than_the_search_goes_on_typing_in_the_same_page(signed_in: Page, desk: User, when: str) -> None:
+    signed_in.goto(f"/orders/new?patient={make_patient('001234', 'LESTARI^AYU').public_id}")
+    search = signed_in.locator("#procedure-text")
+    expect(search).to_be_focused()
+    signed_in.evaluate(
+        """(watch) => {
+          document.body.dataset.stayed = "1";
+          const found = document.getElementById("procedure-found");
+          const take = () => found.querySelector("button")?.click();
+          if (watch) new MutationObserver(take).observe(found, { childList: true });
+        }""",
+        when == "the moment it is found",
+    )
+    signed_in.keyboard.type("thorax pa")
+    if when == "before it is found":
+        signed_in.keyboard.press("Enter")
+    expect(signed_in.locator(".chosen li")).to_have_count(1)
+    expect(search).to_be_focused()
+    expect(signed_in.locator("body")).to_have_attribute("data-stayed", "1")
+
+
 def test_a_procedure_is_added_and_called_off_and_that_undone_by_the_keyboard_alone(
     signed_in: Page, desk: User, complaints: list[str]
 ) -> None:
