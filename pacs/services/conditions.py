@@ -10,10 +10,11 @@ from pacs.models import RequestAttributes, Series
 from pacs.services.attributes import Attribute, Kind, Level
 from pacs.services.matching import NOTHING, NUMBER_VR, DateRanges, FuzzyName, Matcher, Name, Text, UidList, any_of
 from radiology.dicom import fold
-from radiology.models import PatientIdentifier, PatientNameWord, Site
+from radiology.models import Patient, PatientIdentifier, PatientNameWord, Site
 
 # Levels on which other attributes are kept as JSON: those of the patient stand on the study too.
 JSON_OF = {Level.PATIENT: Level.STUDY, Level.STUDY: Level.STUDY, Level.SERIES: Level.SERIES}
+FEW_PATIENTS = 1000
 
 
 def column_condition(each: Attribute, matcher: Matcher, prefix: str) -> Q:
@@ -80,6 +81,8 @@ def _patient_name(matcher: Matcher, prefix: str) -> Q:
         beginnings = [_first_word(value) for value in matcher.values]
         if all(beginnings):
             found &= any_of(_words([word], prefix) for word in beginnings)
+        else:
+            found &= _of_few(matcher, prefix)
     return found
 
 
@@ -90,6 +93,16 @@ def _words(words: list[str], prefix: str) -> Q:
         found = PatientNameWord.objects.filter(word__startswith=word[:60])
         named = (found if named is None else found.filter(patient_ref__in=named)).values("patient_ref")
     return Q(**{f"{prefix}pk__in": named})
+
+
+def _of_few(matcher: Name, prefix: str) -> Q:
+    """The patients themselves, where few have such a part somewhere in their name; others are met soon enough."""
+    parts = matcher.parts()
+    if not all(any(len(part) > 2 for part in each) for each in parts):
+        return Q()
+    named = Patient.objects.filter(matcher.condition("patient_name_search"))
+    few = {pk for each in parts for pk in named.holding(each).values_list("pk", flat=True)[: FEW_PATIENTS + 1]}
+    return Q(**{f"{prefix}pk__in": few}) if len(few) <= FEW_PATIENTS else Q()
 
 
 def _first_word(key: str) -> str:

@@ -300,6 +300,10 @@ class Name:
         """What the first group begins with, folded, one for each value; empty where that is open."""
         return [_tokens(value)[0] if _anchored(value) else "" for value in self.values]
 
+    def parts(self) -> list[list[str]]:
+        """What a name has in it, folded, for each value; in order, with anything between."""
+        return [_tokens(value) for value in self.values]
+
     @staticmethod
     def _normalised(value: str) -> str:
         tokens = [like_pattern(token) for token in _tokens(value)]

@@ -15,7 +15,7 @@ from radiology.models.order import (
     ProcedureStatus,
     RequestedProcedure,
 )
-from radiology.models.patient import IdentifierKind, Patient, PatientIdentifier, PatientNameWord, Viewer
+from radiology.models.patient import IdentifierKind, NameTrigrams, Patient, PatientIdentifier, PatientNameWord, Viewer
 from radiology.models.patient_history import (
     PatientDuplicate,
     PatientLink,
@@ -44,6 +44,7 @@ __all__ = [
     "JobPriority",
     "JobState",
     "Laterality",
+    "NameTrigrams",
     "Order",
     "OrderAttachment",
     "OrderOrigin",

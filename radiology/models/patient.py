@@ -1,5 +1,7 @@
 from typing import Any, Protocol, Self
 
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -43,6 +45,11 @@ class PatientQuerySet(models.QuerySet["Patient"]):
             found = found.filter(Q(pk__in=PatientNameWord.objects.filter(word__startswith=word).values("patient_ref")))
         return found
 
+    def holding(self, parts: list[str]) -> Self:
+        """Those whose name may have all of `parts` (folded) in it; parts under three letters narrow nothing."""
+        wanted = [trigram for part in parts for trigram in NameTrigrams.of(part)]
+        return self.alias(_trigrams=NameTrigrams("patient_name_search")).filter(_trigrams__contains=wanted)
+
     def sounding(self, words: list[str]) -> Self:
         """Those whose name has, for each of `words` (folded), a word that sounds like it or begins so."""
         found = self
@@ -52,6 +59,21 @@ class PatientQuerySet(models.QuerySet["Patient"]):
             )
             found = found.filter(Q(pk__in=alike.values("patient_ref")))
         return found
+
+
+class NameTrigrams(models.Func):
+    """Every three letters on end of a name as it is searched: what holds a part of it holds all of the part's.
+
+    The function is made by a migration; an index by it finds a part of a name wherever that stands.
+    """
+
+    function = "name_trigrams"
+    output_field = ArrayField(models.TextField())
+
+    @staticmethod
+    def of(part: str) -> list[str]:
+        """Those of a part of a name; of fewer than three letters there are none."""
+        return sorted({part[at : at + 3] for at in range(len(part) - 2)})
 
 
 class Patient(models.Model):
@@ -139,6 +161,7 @@ class Patient(models.Model):
             models.Index(F("site"), F("patient_id"), F("id"), name="patient_by_id"),
             models.Index(F("site"), F("patient_name_sort"), F("id"), name="patient_by_name"),
             models.Index(F("patient_name_sort"), F("id"), name="patient_by_name_everywhere"),
+            GinIndex(NameTrigrams("patient_name_search"), name="patient_by_part_of_name"),
             models.Index(F("site"), F("patient_birth_date"), name="patient_by_birth_date"),
             models.Index(F("site"), F("id"), condition=~Q(provisional_for=""), name="patient_by_provisional"),
             models.Index(F("merged_into"), condition=~Q(merged_into=None), name="patient_by_survivor"),

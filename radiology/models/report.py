@@ -73,6 +73,9 @@ class Report(models.Model):
     external_id = KeyField(_("number elsewhere"), max_length=64, help_text=_("Under which its writer knows it."))
     number = models.PositiveIntegerField(_("published version"), default=0, editable=False)
     draft = models.JSONField(_("draft"), null=True, blank=True, editable=False, help_text=_("By section."))
+    draft_markup = models.JSONField(
+        _("markup of the draft"), null=True, blank=True, editable=False, help_text=_("By section, where it has any.")
+    )
     draft_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -122,6 +125,9 @@ class ReportVersion(models.Model):
     number = models.PositiveIntegerField(_("number"))
     status = models.CharField(_("status"), max_length=16, choices=ReportStatus)
     sections = models.JSONField(_("sections"), default=dict, help_text=_("The text of each section, by its name."))
+    markup = models.JSONField(
+        _("markup"), default=dict, blank=True, help_text=_("The same as HTML, where it was written so.")
+    )
     addenda = models.JSONField(
         _("addenda"), default=list, blank=True, help_text=_("Texts added after signing: text, by, at.")
     )

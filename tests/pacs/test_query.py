@@ -4,6 +4,8 @@ from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone as django_timezone
 
 from pacs.models import Study
@@ -420,3 +422,44 @@ def test_unknown_and_lower_keys_are_named_unsupported(who: Any) -> None:
     assert Search(who=who, level=Level.STUDY, keys=keys).unsupported == ["Modality", "00091001"]
     assert Search(who=who, level=Level.STUDY, keys={"NumberOfPatientRelatedStudies": "1"}).unsupported
     assert not Search(who=who, level=Level.STUDY, keys={"NumberOfPatientRelatedStudies": ""}).unsupported
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("*star*", {"LESTARI^AYU"}),
+        ("*TARI^AY*", {"LESTARI^AYU"}),
+        ("*ari*yu", {"LESTARI^AYU"}),
+        ("*ar?*", {"LESTARI^AYU", "SARI^DEWI", "YAMADA^TARO=山田^太郎"}),
+        ("*ri*", {"LESTARI^AYU", "SARI^DEWI", "STA^RINA"}),
+        ("*star*\\*dew*", {"LESTARI^AYU", "SARI^DEWI"}),
+        ("*田*太*", {"YAMADA^TARO=山田^太郎"}),
+        ("*staro*", set()),
+        ("*sta%*", set()),
+        ("?ARI*", {"SARI^DEWI"}),
+    ],
+)
+def test_a_part_of_a_name_is_found_wherever_it_stands(
+    who: Any, key: str, names: set[str], many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pacs.services.conditions.FEW_PATIENTS", 0 if many else 1000)
+    for number, name in enumerate(["LESTARI^AYU", "SARI^DEWI", "YAMADA^TARO=山田^太郎", "STA^RINA"]):
+        make_study(make_patient(str(number), name))
+    got = search(who=who, level=Level.STUDY, keys={"PatientName": key}, returned=["PatientName"])
+    assert {_raw(answer["00100010"]) for answer in got} == names
+
+
+def _raw(element: Any) -> str:
+    groups = element["Value"][0]
+    return "=".join(filter(None, (groups.get("Alphabetic", ""), groups.get("Ideographic", ""))))
+
+
+def test_a_part_that_few_names_have_is_found_by_its_index(who: Any) -> None:
+    make_study(make_patient("1", "LESTARI^AYU"))
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as asked:
+        assert matches(who, PatientName="*star*")
+        patients = next(each["sql"] for each in asked.captured_queries if "name_trigrams" in each["sql"])
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {patients}")
+        assert "patient_by_part_of_name" in str(cursor.fetchall())
