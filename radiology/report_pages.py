@@ -17,6 +17,7 @@ from radiology.errors import RadiologyError, outcome_of
 from radiology.models import AuditAction, Report, ReportSection
 from radiology.pages import refusal
 from radiology.services import audit, report_pdf
+from radiology.services.report_markup import shown
 
 VERSIONS = 50
 
@@ -32,14 +33,14 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     procedure = found.requested_procedure_ref
     order = procedure.order_ref
     version, *former = found.versions.defer("pdf")[:VERSIONS]
-    sections = dict(version.texts)
+    sections = dict(shown(version))
     impression = sections.pop(ReportSection.IMPRESSION, "")
     _record_read(request, found)
     asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
     context = {
         "report": found,
         "version": version,
-        "former": former,
+        "former": [(each, shown(each)) for each in former],
         "impression": impression,
         "sections": sections.items(),
         "has_text": bool(version.texts or version.addenda),

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from radiology.errors import NotFound, NotInstalled
 from radiology.models import Report, ReportVersion
+from radiology.services.report_markup import shown
 
 STYLE = "radiology/letter.css"
 
@@ -36,6 +37,7 @@ def _render(report: Report, version: ReportVersion) -> bytes:
     context = {
         "report": report,
         "version": version,
+        "sections": shown(version),
         "procedure": procedure,
         "order": procedure.order_ref,
         "patient": procedure.order_ref.patient_ref,

@@ -30,11 +30,15 @@ LONGEST_TEXT = 100_000
 
 @dataclass(frozen=True)
 class Content:
-    """What a report says: texts by section (`ReportSection`), or the PDF that somebody wrote elsewhere, or both."""
+    """What a report says: texts by section (`ReportSection`), or the PDF that somebody wrote elsewhere, or both.
+
+    `markup` is the same as the texts, in HTML that is safe to show (radiology/services/report_markup.py).
+    """
 
     sections: Mapping[str, str] = field(default_factory=dict)
     pdf: bytes | None = None
     addenda: list[dict[str, str]] = field(default_factory=list)
+    markup: Mapping[str, str] = field(default_factory=dict)
 
 
 def texts_of(sections: Mapping[str, Any]) -> dict[str, str]:
@@ -73,7 +77,7 @@ def publish(
     report.number += 1
     report.status, report.published_at = status, now
     if not keeps_draft:
-        report.draft = report.draft_by = None
+        report.draft = report.draft_markup = report.draft_by = None
     is_new = report.pk is None
     save(
         report,
@@ -87,6 +91,7 @@ def publish(
         number=report.number,
         status=status,
         sections=dict(content.sections),
+        markup=dict(content.markup),
         addenda=list(content.addenda),
         pdf=content.pdf,
         author=who if isinstance(who, User) else None,
@@ -99,12 +104,14 @@ def publish(
     return version
 
 
-def save(report: Report, *, is_new: bool = False, who: Any, address: str | None, detail: dict[str, Any]) -> None:
+def save(report: Report, *, is_new: bool = False, who: Any, address: str | None, detail: dict[str, Any] | None) -> None:
+    """Write the report; without `detail` nothing is told of it in the audit: it goes on as was told before."""
     report.updated_at = timezone.now()
     if not is_new:
         report.version += 1
     report.save()
-    record(report, who, address, AuditAction.CREATE if is_new else AuditAction.UPDATE, detail)
+    if detail is not None:
+        record(report, who, address, AuditAction.CREATE if is_new else AuditAction.UPDATE, detail)
 
 
 def record(report: Report, who: Any, address: str | None, action: AuditAction, detail: dict[str, Any]) -> None:

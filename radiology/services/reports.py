@@ -21,6 +21,7 @@ from radiology.models import (
     RequestedProcedure,
     User,
 )
+from radiology.services.report_markup import markup_of, text_of_markup
 from radiology.services.report_versions import (
     Content,
     claim_report,
@@ -44,19 +45,22 @@ MOST_ADDENDA = 50
 def write_draft(
     *,
     procedure: RequestedProcedure,
-    sections: Mapping[str, Any],
+    sections: Mapping[str, Any] | None = None,
+    markup: Mapping[str, Any] | None = None,
     version: int | None = None,
     who: Any = None,
     address: str | None = None,
 ) -> Report:
     """Keep what is being written of a procedure, as the report's draft; of one that is signed, as its next version.
 
-    Without `version` the report must be a new one, or its draft the caller's own. Raises NotAllowed, InvalidValue,
-    PreconditionFailed when the report is no longer at `version`, Conflict for a procedure that nobody is to report
-    (cancelled, entered in error) or a draft of somebody else's that the caller has not read.
+    It is given as texts by section, or as `markup`, of which the texts are made. While one person writes on, the audit
+    tells it once. Without `version` the report must be a new one, or its draft the caller's own. Raises NotAllowed,
+    InvalidValue, PreconditionFailed when the report is no longer at `version`, Conflict for a procedure that nobody is
+    to report (cancelled, entered in error) or a draft of somebody else's that the caller has not read.
     """
     require_right(who, "reports.write")
-    texts = texts_of(sections)
+    safe = None if markup is None else markup_of(markup)
+    texts = texts_of(sections or {} if safe is None else {name: text_of_markup(each) for name, each in safe.items()})
     report = claim_report_of(procedure)
     if report is None:
         report = Report(site_id=procedure.order_ref.site_id, requested_procedure_ref=procedure)
@@ -68,8 +72,10 @@ def write_draft(
             raise Conflict(
                 _("Somebody else is writing this report: read the draft first."), field="report", report=report
             )
-    report.draft, report.draft_by = texts, who if isinstance(who, User) else None
-    save(report, is_new=report.pk is None, who=who, address=address, detail={"draft": True})
+    writer = who if isinstance(who, User) else None
+    goes_on = writer is not None and report.draft is not None and report.draft_by_id == writer.pk
+    report.draft, report.draft_markup, report.draft_by = texts, safe, writer
+    save(report, is_new=report.pk is None, who=who, address=address, detail=None if goes_on else {"draft": True})
     return report
 
 
@@ -82,7 +88,7 @@ def discard_draft(*, report: Report, version: int, who: Any = None, address: str
         record(report, who, address, AuditAction.DELETE, {"draft": False})
         report.delete()
         return None
-    report.draft = report.draft_by = None
+    report.draft = report.draft_markup = report.draft_by = None
     save(report, who=who, address=address, detail={"draft": False})
     return report
 
@@ -109,13 +115,16 @@ def sign_report(
     before = newest_version(report)
     if report.draft is None and not (before and before.status == ReportStatus.PRELIMINARY):
         raise Conflict(_("There is nothing to sign: write the report first."), field="report", report=report)
-    sections = report.draft if report.draft is not None else before.sections if before else {}
+    if report.draft is not None:
+        sections, markup = report.draft, report.draft_markup or {}
+    else:
+        sections, markup = (before.sections, before.markup) if before else ({}, {})
     if not any(sections.values()):
         raise InvalidValue(_("The report says nothing yet."), field="sections")
     said = ""
     if report.is_signed:
         status, said = ReportStatus.AMENDED, require_reason(reason)
-    content = Content(sections, addenda=before.addenda if before else [])
+    content = Content(sections, addenda=before.addenda if before else [], markup=markup)
     return publish(report, status, content, who=who, reason=said, address=address)
 
 
@@ -134,7 +143,7 @@ def add_addendum(*, report: Report, version: int, text: str, who: User, address:
     if len(newest.addenda) >= MOST_ADDENDA:
         raise Conflict(_("A report may have %(most)d addenda.") % {"most": MOST_ADDENDA}, field="text")
     addendum = {"text": said, "by": name_of(who), "at": timezone.now().isoformat()}
-    content = Content(newest.sections, addenda=[*newest.addenda, addendum])
+    content = Content(newest.sections, addenda=[*newest.addenda, addendum], markup=newest.markup)
     return publish(report, ReportStatus.APPENDED, content, who=who, address=address, keeps_draft=True)
 
 
@@ -153,7 +162,7 @@ def withdraw_report(
         raise Conflict(_("A draft is not withdrawn: discard it."), field="report", report=report)
     if report.status == ReportStatus.ENTERED_IN_ERROR:
         return newest
-    content = Content(newest.sections, newest.written_pdf, newest.addenda)
+    content = Content(newest.sections, newest.written_pdf, newest.addenda, newest.markup)
     return publish(
         report, ReportStatus.ENTERED_IN_ERROR, content, who=who, reason=require_reason(reason), address=address
     )

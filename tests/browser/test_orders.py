@@ -65,7 +65,9 @@ def test_two_examinations_are_ordered_by_the_keyboard_alone(signed_in: Page, des
 
 
 @pytest.mark.parametrize("when", ["before it is found", "the moment it is found"])
-def test_whoever_is_quicker_than_the_search_goes_on_typing_in_the_same_page(signed_in: Page, desk: User, when: str) -> None:
+def test_whoever_is_quicker_than_the_search_goes_on_typing_in_the_same_page(
+    signed_in: Page, desk: User, when: str
+) -> None:
     signed_in.goto(f"/orders/new?patient={make_patient('001234', 'LESTARI^AYU').public_id}")
     search = signed_in.locator("#procedure-text")
     expect(search).to_be_focused()
