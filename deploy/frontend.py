@@ -29,11 +29,18 @@ FILES = {
     "swagger-ui-dist/swagger-ui-bundle.js": "swagger-ui.js",
     "swagger-ui-dist/swagger-ui.css": "swagger-ui.css",
 }
+# The report editor is many small modules: one file of what its page uses of them.
+EDITOR = """
+export { Editor } from "@tiptap/core";
+export { default as StarterKit } from "@tiptap/starter-kit";
+"""
 # One sprite with what the templates use: tests/radiology/test_pages_frame.py keeps the two in step.
 ICONS = [
     "calendar", "calendar-off", "copy", "link", "link-off", "login", "user-check", "user-off", "walk",
     "alert-triangle", "arrow-back-up", "arrows-exchange", "arrows-split", "ban", "bookmark",
-    "chevron-down", "chevron-left", "chevron-right", "circle-check", "circle-x", "clock", "columns", "device-desktop",
+    "chevron-down", "chevron-left", "chevron-right", "circle-check",
+    "bold", "external-link", "italic", "list", "list-numbers", "microphone", "ruler-2", "template", "writing-sign",
+    "circle-x", "clock", "columns", "device-desktop",
     "download", "edit", "eye", "folder", "git-compare", "git-merge", "history", "home",
     "inbox", "key", "keyboard", "list-search", "lock", "logout", "menu-2", "moon", "photo",
     "player-pause", "player-play", "player-stop",
@@ -71,6 +78,20 @@ def sprite() -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg">{"".join(symbols)}</svg>\n'
 
 
+def bundle_editor(target: Path) -> None:
+    """The editor as one script, `Tiptap` to the pages."""
+    esbuild = MODULES / "esbuild" / "bin" / "esbuild"
+    program, _ = node.find()
+    options = ["--bundle", "--minify", "--format=iife", "--global-name=Tiptap", "--log-level=warning"]
+    entry = target.with_suffix(".entry.mjs")
+    entry.write_text(EDITOR)
+    try:
+        command = [program, str(esbuild), str(entry), *options, f"--outfile={target}"]
+        node.run(command, cwd=ROOT, what="Bundling the report editor")
+    finally:
+        entry.unlink()
+
+
 def copy() -> None:
     """A new static/vendor, exchanged for the old one only when it is complete."""
     fresh = VENDOR.with_name("vendor.new")
@@ -81,6 +102,7 @@ def copy() -> None:
         # The maps are not copied, and the manifest of static files insists on what a file names.
         lines = [line for line in text.splitlines(keepends=True) if "sourceMappingURL=" not in line[:40]]
         (fresh / target).write_text("".join(lines), encoding="utf-8")
+    bundle_editor(fresh / "tiptap.js")
     (fresh / "icons.svg").write_text(sprite(), encoding="utf-8")
     versions = json.loads((ROOT / "package.json").read_text())["dependencies"]
     (fresh / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")

@@ -1,0 +1,141 @@
+// Templates and macros: a report begun with one key, and words that stand for sentences.
+
+const { root, state, words, editors } = window.reading;
+const API = "/api/v1/report-templates";
+const dialog = document.getElementById("template-dialog");
+const search = dialog.querySelector("input");
+const list = dialog.querySelector(".choices");
+const normalButton = root.querySelector('[data-do="normal"]');
+const language = document.documentElement.lang.slice(0, 2) === "id" ? "id" : "en";
+let templates = null;
+let chosen = null;
+let macros = {};
+
+const get = (address) => fetch(address, { headers: { Accept: "application/json" } }).then((response) => (response.ok ? response.json() : Promise.reject(response)));
+
+async function load() {
+  if (templates) return;
+  const found = await get(`${API}?procedure=${state.procedure}&language=${language}`);
+  templates = found.data;
+  macros = found.macros ?? {};
+}
+
+async function open() {
+  try {
+    await load();
+  } catch {
+    window.reading.say(words.noTemplates, "urgent");
+    return;
+  }
+  search.value = "";
+  fill();
+  dialog.showModal();
+}
+
+function fill() {
+  const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = templates.filter((each) => wanted.every((word) => `${each.name} ${each.code} ${each.modality ?? ""}`.toLowerCase().includes(word)));
+  dialog.querySelector("[data-none]").hidden = found.length > 0;
+  list.replaceChildren(
+    ...found.slice(0, 60).map((each) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      const about = Object.assign(document.createElement("span"), { className: "text-secondary", textContent: ` ${each.language}` });
+      button.append(each.name, about);
+      button.addEventListener("click", () => choose(each, false));
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    }),
+  );
+}
+
+async function choose(each, normal) {
+  dialog.close();
+  try {
+    chosen = await get(`${API}/${each.public_id}`);
+  } catch {
+    window.reading.say(words.noTemplates, "urgent");
+    return;
+  }
+  normalButton.hidden = false;
+  put(normal ? chosen.normal : chosen.blank);
+}
+
+// What is written already stays: a section that says something gets the template's text behind it, unless that is the
+// template's own, of which the blanks become the normal sentences.
+let given = {};
+function put(sections) {
+  if (window.reading.stopped) return;
+  for (const [name, markup] of Object.entries(sections)) {
+    const editor = editors.get(name);
+    if (!editor) continue;
+    const says = window.reading.textOf(editor.getHTML());
+    if (!says || says === given[name]) editor.commands.setContent(markup, { emitUpdate: true });
+    else if (!says.includes(window.reading.textOf(markup))) editor.chain().focus("end").insertContent(markup).run();
+  }
+  given = Object.fromEntries([...editors].map(([name, editor]) => [name, window.reading.textOf(editor.getHTML())]));
+  const first = [...editors.values()].find((editor) => /\[[^[\]]*\]/.test(editor.getText())) ?? editors.get("findings");
+  const at = first.getText().search(/\[[^[\]]*\]/);
+  first.commands.focus(at < 0 ? "end" : "start");
+  if (at >= 0) first.view.someProp("handleKeyDown", (press) => press(first.view, new KeyboardEvent("keydown", { key: "Tab" })));
+}
+
+async function normal() {
+  if (chosen) {
+    put(chosen.normal);
+    return;
+  }
+  try {
+    await load();
+  } catch {
+    window.reading.say(words.noTemplates, "urgent");
+    return;
+  }
+  if (templates.length) await choose(templates[0], true);
+  else window.reading.say(words.noTemplates);
+}
+
+search.addEventListener("input", fill);
+dialog.addEventListener("keydown", (event) => {
+  const buttons = [...list.querySelectorAll("button")];
+  const at = buttons.indexOf(document.activeElement);
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    event.preventDefault();
+    const next = at + (event.key === "ArrowDown" ? 1 : -1);
+    (buttons[next] ?? search).focus();
+  } else if (event.key === "Enter" && event.target === search) {
+    event.preventDefault();
+    buttons[0]?.click();
+  }
+});
+root.querySelector('[data-do="template"]').addEventListener("click", open);
+normalButton.addEventListener("click", normal);
+document.addEventListener("keydown", (event) => {
+  if (!event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.code === "KeyT" || event.code === "KeyN") {
+    event.preventDefault();
+    (event.code === "KeyT" ? open : normal)();
+  }
+});
+
+// ".abbreviation" and a space become what they stand for.
+for (const editor of editors.values()) {
+  editor.view.dom.addEventListener("keydown", (event) => {
+    if (event.key !== " " && event.key !== "Enter") return;
+    const { $from, empty } = editor.state.selection;
+    if (!empty) return;
+    const before = $from.parent.textBetween(0, $from.parentOffset, " ", " ");
+    const typed = before.match(/(?:^|\s)\.([\p{L}\d_-]{1,32})$/u)?.[1];
+    const text = typed && macros[typed.toLowerCase()];
+    if (!text) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const from = $from.pos - typed.length - 1;
+    const [first, ...others] = text.split("\n");
+    const chain = editor.chain().deleteRange({ from, to: $from.pos }).insertContentAt(from, { type: "text", text: `${first}${others.length ? "" : " "}` });
+    for (const line of others) chain.insertContent([{ type: "paragraph", content: line ? [{ type: "text", text: line }] : [] }]);
+    chain.run();
+  }, true);
+}
+if (!state.readOnly) load().catch(() => {}); // macros; the dialog says when there are none to be had

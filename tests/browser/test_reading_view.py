@@ -1,0 +1,228 @@
+"""Reading in a real browser: written, measured, signed; and no word lost, whatever ends in mid-sentence."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import Group
+from playwright.sync_api import BrowserContext, Page, expect
+
+from pacs.models import Study
+from radiology.models import Report, Role, User
+from tests.browser.conftest import PASSWORD, sign_in
+from tests.browser.test_viewer import wait_for_images
+from tests.browser.volume import ct_volume
+from tests.daemons import wait_until
+from tests.factories import make_order, make_study
+from worklist.services.reading_rows import refresh_studies
+
+
+@pytest.fixture
+def radiologist(person: User) -> User:
+    person.groups.add(Group.objects.get(name=Role.RADIOLOGIST))
+    return person
+
+
+def examination_of(study: Study) -> str:
+    """The address of the reading view of a study that has come."""
+    order = make_order(study.patient_ref, procedures=1, reason_for_the_requested_procedure="Batuk lama")
+    procedure = order.requested_procedures.get()
+    Study.objects.filter(pk=study.pk).update(requested_procedure_ref=procedure)
+    refresh_studies([study.pk])
+    return f"/reading/{procedure.public_id}"
+
+
+@pytest.fixture
+def reading(radiologist: User) -> str:
+    study = make_study()
+    make_study(study.patient_ref, study_date="20200101", study_description="CT Thorax lama")
+    return examination_of(study)
+
+
+def findings(page: Page) -> str:
+    return page.locator('[data-section="findings"] .ProseMirror').inner_text()
+
+
+def stored(section: str = "findings") -> str:
+    report = Report.objects.first()
+    return (report.draft or {}).get(section, "") if report else ""
+
+
+def test_a_report_is_written_and_signed_by_the_keyboard_alone(
+    signed_in: Page, reading: str, complaints: list[str], tmp_path: Path
+) -> None:
+    signed_in.goto(reading)
+    expect(signed_in.locator('[data-section="findings"] .ProseMirror')).to_be_focused()
+    expect(signed_in.get_by_text("Batuk lama")).to_be_visible()
+    expect(signed_in.get_by_text("CT Thorax lama")).to_be_visible()
+    signed_in.keyboard.type("Nodul di lobus atas.")
+    signed_in.keyboard.press("Enter")
+    signed_in.keyboard.type("Tidak tampak efusi.")
+    signed_in.keyboard.press("Alt+ArrowDown")
+    signed_in.keyboard.press("Control+b")
+    signed_in.keyboard.type("Nodul paru")
+    expect(signed_in.locator("[data-saved].done")).to_be_visible()
+    wait_until(lambda: stored("impression") == "Nodul paru", what="the text kept")
+    assert stored() == "Nodul di lobus atas.\nTidak tampak efusi."
+    signed_in.screenshot(path=tmp_path / "reading.png")
+    signed_in.keyboard.press("Control+Enter")
+    expect(signed_in.get_by_label("Your password")).to_be_focused()
+    signed_in.keyboard.type("wrong")
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.get_by_text("The password is wrong.")).to_be_visible()
+    signed_in.keyboard.type(PASSWORD)
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.press("Enter")
+    signed_in.wait_for_url("**/reports/*")
+    expect(signed_in.locator(".impression strong")).to_have_text("Nodul paru")
+    assert complaints == []
+
+
+def test_blanks_are_filled_one_after_the_other(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    signed_in.keyboard.type("Nodul [mm] di [kanan|kiri].")
+    signed_in.keyboard.press("Home")
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.type("12 mm")
+    signed_in.keyboard.press("Tab")
+    signed_in.keyboard.type("kanan")
+    signed_in.keyboard.press("Tab")
+    expect(signed_in.locator('[data-section="impression"] .ProseMirror')).to_be_focused()
+    assert findings(signed_in) == "Nodul 12 mm di kanan."
+
+
+def test_a_measurement_goes_into_the_text_and_leads_back_to_its_image(
+    signed_in: Page, radiologist: User, send: Callable[[Path], None], tmp_path: Path, complaints: list[str]
+) -> None:
+    uid = ct_volume(tmp_path, slices=20)
+    send(tmp_path)
+    signed_in.goto(examination_of(Study.objects.get(study_instance_uid=uid)))
+    images = signed_in.frame_locator("iframe[name=images]")
+    expect(images.locator(".cornerstone-canvas").first).to_be_visible(timeout=90_000)
+    frame = next(each for each in signed_in.frames if each.name == "images")
+    wait_for_images(frame, canvases=1)  # type: ignore[arg-type]
+    images.get_by_test_id("MeasurementTools-split-button-primary").click()
+    box = images.locator(".cornerstone-canvas").first.bounding_box()
+    assert box
+    across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    signed_in.mouse.move(across - 40, down)
+    signed_in.mouse.down()
+    signed_in.mouse.move(across + 40, down + 5, steps=8)
+    signed_in.mouse.up()
+    expect(signed_in.locator("[data-count]")).to_have_text("1")
+    signed_in.locator('[data-section="findings"] .ProseMirror').click()
+    signed_in.keyboard.type("Nodul ")
+    signed_in.keyboard.press("Alt+m")
+    signed_in.keyboard.type("di kanan.")
+    link = signed_in.locator('[data-section="findings"] a')
+    expect(link).to_have_text(re.compile(r"^[\d.]+ (mm|px)$"))
+    address = link.get_attribute("href") or ""
+    assert f"StudyInstanceUIDs={uid}" in address and "initialSOPInstanceUID=" in address
+    wait_until(lambda: stored().endswith("di kanan."), what="the text kept")
+    assert re.fullmatch(r"Nodul [\d.]+ (mm|px) di kanan\.", stored())
+    link.click()
+    expect(images.locator(".cornerstone-canvas").first).to_be_visible(timeout=90_000)
+    assert complaints == []
+
+
+def test_text_typed_without_a_connection_is_sent_when_there_is_one_again(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    signed_in.keyboard.type("Before. ")
+    wait_until(lambda: stored() == "Before.", what="the text kept")
+    signed_in.context.set_offline(True)
+    signed_in.keyboard.type("During. ")
+    expect(signed_in.locator("[data-saved].urgent")).to_be_visible()
+    signed_in.keyboard.type("And after.")
+    signed_in.context.set_offline(False)
+    wait_until(lambda: stored() == "Before. During. And after.", what="the text kept")
+    expect(signed_in.locator("[data-saved].done")).to_be_visible()
+
+
+def test_text_typed_without_a_connection_survives_the_page(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    signed_in.keyboard.type("Before. ")
+    wait_until(lambda: stored() == "Before.", what="the text kept")
+    signed_in.route("**/draft", lambda route: route.abort())
+    signed_in.keyboard.type("During.")
+    expect(signed_in.locator("[data-saved].urgent")).to_be_visible()
+    tab = signed_in.context.new_page()
+    signed_in.close(run_before_unload=False)
+    tab.goto(reading)
+    wait_until(lambda: stored() == "Before. During.", what="the text kept")
+    assert findings(tab) == "Before. During."
+
+
+def test_after_the_session_s_end_one_signs_in_again_and_nothing_is_lost(
+    signed_in: Page, reading: str, browser_context: BrowserContext
+) -> None:
+    signed_in.goto(reading)
+    signed_in.keyboard.type("Before. ")
+    wait_until(lambda: stored() == "Before.", what="the text kept")
+    browser_context.clear_cookies()
+    signed_in.keyboard.type("During.")
+    again = signed_in.locator("[data-saved] a")
+    expect(again).to_be_visible()
+    with browser_context.expect_page() as opened:
+        again.click()
+    sign_in(opened.value)
+    wait_until(lambda: stored() == "Before. During.", what="the text kept")
+
+
+def test_a_second_window_takes_the_text_over(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    signed_in.keyboard.type("In the first window, not yet sent")
+    second = signed_in.context.new_page()
+    second.goto(reading)
+    expect(second.locator('[data-section="findings"]')).to_contain_text("In the first window, not yet sent")
+    expect(signed_in.locator("[data-saved] a")).to_have_text("Go on here")
+    expect(signed_in.locator('[data-section="findings"] .ProseMirror')).to_have_attribute("contenteditable", "false")
+    second.locator('[data-section="findings"] .ProseMirror').click()
+    second.keyboard.press("Control+End")
+    second.keyboard.type(", and in the second.")
+    wait_until(lambda: stored() == "In the first window, not yet sent, and in the second.", what="the text kept")
+
+
+def test_what_two_people_wrote_is_shown_side_by_side(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    signed_in.keyboard.type("Mine. ")
+    wait_until(lambda: stored() == "Mine.", what="the text kept")
+    report = Report.objects.get()
+    report.draft, report.draft_markup = {"findings": "Theirs."}, None
+    report.version += 1
+    report.save()
+    signed_in.keyboard.type("More.")
+    dialog = signed_in.locator("#differs-dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog.locator("[data-mine]")).to_contain_text("Mine. More.")
+    expect(dialog.locator("[data-theirs]")).to_contain_text("Theirs.")
+    dialog.get_by_role("button", name="Keep what I typed").click()
+    wait_until(lambda: stored() == "Mine. More.", what="the text kept")
+
+
+def test_the_images_go_to_a_second_screen_and_come_back(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    with signed_in.context.expect_page() as opened:
+        signed_in.keyboard.press("Alt+w")
+    screen = opened.value
+    expect(screen.locator("iframe")).to_have_attribute("src", re.compile(r"^/viewer\?StudyInstanceUIDs="))
+    expect(signed_in.locator(".reading .images")).to_be_hidden()
+    signed_in.reload()
+    expect(signed_in.locator(".reading .images")).to_be_hidden()
+    screen.close(run_before_unload=True)
+    expect(signed_in.locator(".reading .images")).to_be_visible()
+
+
+def test_pages_fit_every_screen(signed_in: Page, reading: str, radiologist: User, tmp_path: Path) -> None:
+    for width in (390, 1280, 2560):
+        for theme, language in (("dark", "en"), ("light", "id")):
+            User.objects.filter(pk=radiologist.pk).update(theme=theme, language=language)
+            signed_in.set_viewport_size({"width": width, "height": 900})
+            signed_in.goto(reading)
+            expect(signed_in.locator(".ProseMirror").first).to_be_visible()
+            wide = signed_in.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 1, (width, theme, wide)
+            signed_in.screenshot(path=tmp_path / f"reading-{width}-{theme}.png")

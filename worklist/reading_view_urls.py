@@ -1,0 +1,11 @@
+from django.urls import path
+
+from worklist import reading_view_pages as pages
+
+urlpatterns = [
+    path("reading/of", pages.reading_of, name="reading-of"),
+    path("reading/screen", pages.screen, name="reading-screen"),
+    path("reading/<uuid:public_id>", pages.view, name="reading-view"),
+    path("reading/<uuid:public_id>/draft", pages.draft, name="reading-draft"),
+    path("reading/<uuid:public_id>/sign", pages.sign, name="reading-sign"),
+]
