@@ -22,6 +22,7 @@ from radiology.models import (
     Patient,
     PatientIdentifier,
     PatientNameWord,
+    Priority,
     Procedure,
     Report,
     ReportOrigin,
@@ -39,10 +40,12 @@ from worklist.models import (
     Device,
     PerformedProcedureStep,
     PerformedStepReference,
+    Reading,
     ReconciliationCase,
     Room,
     ScheduledProcedureStep,
 )
+from worklist.services.reading_rows import refresh_studies
 
 _numbers = itertools.count(1)
 
@@ -279,6 +282,32 @@ def make_report(procedure: RequestedProcedure | None = None, **texts: str) -> Re
         origin=ReportOrigin.REST,
     )
     return version.report_ref
+
+
+def make_reading(
+    patient: Patient | None = None,
+    *,
+    priority: str = Priority.ROUTINE,
+    ago: timedelta = timedelta(),
+    images: int = 1,
+    **fields: Any,
+) -> Reading:
+    """An examination on the reading list, whose images came so long `ago`; other fields are its procedure's."""
+    order = make_order(patient, priority=priority)
+    procedure = make_requested_procedure(order, **fields)
+    came = timezone.now() - ago
+    study = make_study(
+        order.patient_ref,
+        requested_procedure_ref=procedure,
+        study_instance_uid=procedure.study_instance_uid,
+        accession_number=order.accession_number,
+        study_description=procedure.requested_procedure_description,
+        sort_at=came,
+        created_at=came,
+    )
+    make_series(study, modality=procedure.modality, body_part_examined=procedure.body_part_examined, instances=images)
+    refresh_studies([study.pk])
+    return Reading.objects.get(requested_procedure_ref=procedure)
 
 
 def make_room(code: str | None = None, *, site: Site | None = None, **fields: Any) -> Room:

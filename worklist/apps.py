@@ -9,6 +9,7 @@ class WorklistConfig(AppConfig):
     def ready(self) -> None:
         from worklist import (  # noqa: F401  (registers them)
             configuration,
+            reading_receivers,
             receivers,
             reconciliation_receivers,
         )

@@ -1,7 +1,10 @@
-"""The worklist in the configuration file: rooms with their hours, devices, matching. Blocks pass by, and stay out."""
+"""The worklist in the configuration file: rooms with their hours, devices, matching, agreed turnarounds.
+
+Blocks of rooms pass by, and stay out.
+"""
 
 from radiology.services.configuration import Section, register
-from worklist.models import Device, OpeningHours, Room, WorklistSettings
+from worklist.models import Device, OpeningHours, Room, Turnaround, WorklistSettings
 
 BY_CODE = ("site__code", "code")
 ROOMS = Section("rooms", Room, ("site", "code"), ("name", "location", "position", "slot_minutes", "is_active"))
@@ -27,6 +30,10 @@ DEVICES = Section(
     references={"room": BY_CODE, "node": ("title", "host", "port")},
 )
 
-SETTINGS = Section("worklist_settings", WorklistSettings, ("site",), ("links_by_itself", "expects_orders"))
+SETTINGS = Section(
+    "worklist_settings", WorklistSettings, ("site",), ("links_by_itself", "expects_orders", "claim_minutes")
+)
 
-register(ROOMS, HOURS, DEVICES, SETTINGS)
+TURNAROUNDS = Section("turnarounds", Turnaround, ("site", "priority", "modality"), ("minutes",))
+
+register(ROOMS, HOURS, DEVICES, SETTINGS, TURNAROUNDS)

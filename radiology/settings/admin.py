@@ -120,6 +120,9 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Worklist queries"), "manage_search", "worklist.WorklistQuery"),
                 _entry(_("Reconciliation cases"), "join_inner", "worklist.ReconciliationCase"),
                 _entry(_("Decisions on studies' orders"), "gavel", "worklist.ReconciliationDecision"),
+                _entry(_("Readings"), "clinical_notes", "worklist.Reading"),
+                _entry(_("Agreed turnarounds"), "timer", "worklist.Turnaround"),
+                _entry(_("Reading areas"), "person_search", "worklist.ReadingArea"),
                 _entry(_("Worklist settings"), "tune", "worklist.WorklistSettings"),
             ),
             _group(

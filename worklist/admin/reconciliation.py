@@ -31,7 +31,7 @@ class ReconciliationDecisionAdmin(ViewOnly, SinarModelAdmin):
 @admin.register(WorklistSettings)
 class WorklistSettingsAdmin(SinarModelAdmin):
     site_path = "site"
-    list_display = ["site", "links_by_itself", "expects_orders"]
+    list_display = ["site", "links_by_itself", "expects_orders", "claim_minutes"]
     list_select_related = ["site"]
     search_fields = ["^site__code"]
     search_help_text = _("Beginning of the site's code")

@@ -8,6 +8,7 @@ from worklist.models.performed import (
 )
 from worklist.models.quality import BoardPreference, QualityCheck, QualityOutcome, RejectReason
 from worklist.models.query import WorklistQuery
+from worklist.models.reading import TO_READ, Reading, ReadingArea, ReadingState, Region, Turnaround
 from worklist.models.reconciliation import (
     CaseReason,
     CaseState,
@@ -22,6 +23,7 @@ from worklist.models.step import ENDED, OPEN, ScheduledProcedureStep, StepStatus
 __all__ = [
     "ENDED",
     "OPEN",
+    "TO_READ",
     "BoardPreference",
     "CaseReason",
     "CaseState",
@@ -35,14 +37,19 @@ __all__ = [
     "PerformedWarning",
     "QualityCheck",
     "QualityOutcome",
+    "Reading",
+    "ReadingArea",
+    "ReadingState",
     "ReconciliationCase",
     "ReconciliationDecision",
+    "Region",
     "RejectReason",
     "Room",
     "RoomBlock",
     "ScheduledProcedureStep",
     "StepStatus",
     "StudyCompletion",
+    "Turnaround",
     "WorklistQuery",
     "WorklistReach",
     "WorklistSettings",

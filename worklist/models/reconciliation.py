@@ -1,6 +1,7 @@
 from typing import Any, Self
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -165,6 +166,12 @@ class WorklistSettings(models.Model):
         _("expects an order for every study"),
         default=False,
         help_text=_("Studies for which no order is found wait for a decision. Otherwise they count as unscheduled."),
+    )
+    claim_minutes = models.PositiveSmallIntegerField(
+        _("a claim lapses after (minutes)"),
+        default=60,
+        validators=[MinValueValidator(5), MaxValueValidator(24 * 60)],
+        help_text=_("Who claimed an examination on the reading list and does nothing for so long no longer has it."),
     )
 
     class Meta:
