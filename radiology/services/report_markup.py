@@ -26,6 +26,8 @@ BLOCKS = {"p", "li", *LISTS}
 
 def markup_of(sections: Mapping[str, Any]) -> dict[str, str]:
     """What may be kept of the markup of each section, those without a word left out. Raises InvalidValue."""
+    if not isinstance(sections, Mapping):
+        raise InvalidValue(_("The sections are texts by their names."), field="sections")
     kept = {}
     for name, markup in sections.items():
         if not isinstance(markup, str):

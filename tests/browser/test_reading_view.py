@@ -36,7 +36,7 @@ def examination_of(study: Study) -> str:
 @pytest.fixture
 def reading(radiologist: User) -> str:
     study = make_study()
-    make_study(study.patient_ref, study_date="20200101", study_description="CT Thorax lama")
+    make_study(study.patient_ref, series=1, study_date="20200101", study_description="CT Thorax lama")
     return examination_of(study)
 
 
@@ -105,7 +105,7 @@ def test_a_measurement_goes_into_the_text_and_leads_back_to_its_image(
     expect(images.locator(".cornerstone-canvas").first).to_be_visible(timeout=90_000)
     frame = next(each for each in signed_in.frames if each.name == "images")
     wait_for_images(frame, canvases=1)  # type: ignore[arg-type]
-    images.get_by_test_id("MeasurementTools-split-button-primary").click()
+    images.locator('[data-cy="Length"]').click()
     box = images.locator(".cornerstone-canvas").first.bounding_box()
     assert box
     across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
