@@ -202,21 +202,26 @@ function blanks(editor) {
   });
   return found;
 }
+// At once: the editor's own way waits for the next picture, and what is typed meanwhile would go elsewhere.
+function go(editor, selection) {
+  editor.chain().setTextSelection(selection).scrollIntoView().run();
+  editor.view.focus();
+  return true;
+}
 function toNextBlank(from) {
   const every = [...editors.values()];
   const start = every.indexOf(from);
   for (const editor of [...every.slice(start), ...every.slice(0, start)]) {
     const after = editor === from ? editor.state.selection.to : 0;
     const next = blanks(editor).find(([begin]) => begin >= after);
-    if (next) return editor.chain().focus().setTextSelection({ from: next[0], to: next[1] }).scrollIntoView().run();
+    if (next) return go(editor, { from: next[0], to: next[1] });
   }
   return false;
 }
 function toSection(from, step) {
   const every = [...editors.values()];
   const next = every[every.indexOf(from) + step];
-  next?.commands.focus(step > 0 ? "start" : "end");
-  return Boolean(next);
+  return Boolean(next) && go(next, step > 0 ? 0 : next.state.doc.content.size);
 }
 function pressed(name, event) {
   const editor = editors.get(name);
@@ -285,6 +290,7 @@ window.reading = {
   editors,
   last: editors.get("findings"),
   ask,
+  go,
   say,
   current,
   textOf,
@@ -342,5 +348,6 @@ showDiscard();
 if (!stopped) {
   windows.postMessage({ opened: self, user: state.user });
   if (isDraft) say(words.draftOf.replace("%s", `${state.by} ${state.at}`));
-  (textOf(editors.get("findings").getHTML()) ? editors.get("impression") : editors.get("findings")).commands.focus("end");
+  const first = editors.get(textOf(editors.get("findings").getHTML()) ? "impression" : "findings");
+  go(first, first.state.doc.content.size);
 }

@@ -77,7 +77,7 @@ function put(sections) {
   given = Object.fromEntries([...editors].map(([name, editor]) => [name, window.reading.textOf(editor.getHTML())]));
   const first = [...editors.values()].find((editor) => /\[[^[\]]*\]/.test(editor.getText())) ?? editors.get("findings");
   const at = first.getText().search(/\[[^[\]]*\]/);
-  first.commands.focus(at < 0 ? "end" : "start");
+  window.reading.go(first, at < 0 ? first.state.doc.content.size : 0);
   if (at >= 0) first.view.someProp("handleKeyDown", (press) => press(first.view, new KeyboardEvent("keydown", { key: "Tab" })));
 }
 
