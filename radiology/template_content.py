@@ -31,7 +31,7 @@ _KEYS = {"field", "label", "kind", "normal", "default", "choices", "unit"}
 
 
 def checked(content: Any) -> dict[str, list[dict[str, Any]]]:
-    """`content` with all its sections, in order. Raises InvalidValue that names section, paragraph and what is amiss."""
+    """`content` with all its sections, in order. Raises InvalidValue that names the place and what is amiss."""
     if not isinstance(content, Mapping):
         raise _wrong("content", _("it is an object of sections"))
     for name in content:
