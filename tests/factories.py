@@ -26,6 +26,7 @@ from radiology.models import (
     Report,
     ReportOrigin,
     ReportStatus,
+    ReportTemplate,
     RequestedProcedure,
     Site,
     User,
@@ -279,6 +280,16 @@ def make_report(procedure: RequestedProcedure | None = None, **texts: str) -> Re
         origin=ReportOrigin.REST,
     )
     return version.report_ref
+
+
+def make_report_template(code: str = "T1", *, site: Site | None = None, **fields: Any) -> ReportTemplate:
+    """A template of a site with one finding."""
+    lungs = {"field": "lungs", "label": "Lungs", "kind": "text", "normal": "Clear.", "default": "[  ]"}
+    values = {"name": code, "modality": "CT", "body_part_examined": "CHEST", "language": "id", **fields}
+    made = ReportTemplate(site=site or default_site(), code=code, content={"findings": [lungs]}, **values)
+    made.full_clean()
+    made.save()
+    return made
 
 
 def make_room(code: str | None = None, *, site: Site | None = None, **fields: Any) -> Room:

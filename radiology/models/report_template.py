@@ -26,6 +26,12 @@ class ReportLanguage(models.TextChoices):
     EN = "en", _("English")
 
 
+def require_owner(owner: User | None, site_id: Any) -> None:
+    """Raises ValidationError for somebody of another site."""
+    if owner is not None and owner.site_id != site_id:
+        raise ValidationError({"owner": _("This person belongs to another site.")})
+
+
 class OwnedQuerySet(models.QuerySet[Any]):
     """What belongs to a site, or to one of its people alone."""
 
@@ -93,6 +99,7 @@ class ReportTemplate(models.Model):
 
     def clean(self) -> None:
         """`content` in its one shape, whatever was left out of it."""
+        require_owner(self.owner, self.site_id)
         try:
             self.content = checked(self.content)
         except InvalidValue as error:
@@ -146,6 +153,7 @@ class ReportMacro(models.Model):
         return f".{self.abbreviation} ({self.language})"
 
     def clean(self) -> None:
+        require_owner(self.owner, self.site_id)
         self.text = self.text.replace("\r\n", "\n").replace("\r", "\n").strip()
         if len(self.text) > LONGEST_MACRO or any(ord(sign) < 32 and sign != "\n" for sign in self.text):
             raise ValidationError({"text": _("At most 4,000 characters, and none that cannot be seen.")})

@@ -11,7 +11,7 @@ from radiology.errors import Conflict, InvalidValue
 from radiology.models import ReportLanguage, ReportTemplate, Site
 from radiology.services.mrrt_document import Control, Line, MrrtDocument, MrrtSection, read_document, squeezed
 from radiology.services.report_templates import write_template
-from radiology.template_content import LONGEST_LABEL, LONGEST_TEXT, LONGEST_UNIT, SECTIONS, checked
+from radiology.template_content import LONGEST_LABEL, LONGEST_TEXT, LONGEST_UNIT, MOST_PARAGRAPHS, SECTIONS, checked
 
 # LOINC and RadLex codes of the sections of a radiology report, and what templates call them.
 CODES = {
@@ -39,20 +39,34 @@ NAMES = {
 }  # fmt: skip
 # By RadLex code or by word, in terms and title.
 MODALITIES = {
-    "CT": (r"RID10321|computed tomography|\bct\b",),
-    "MR": (r"RID10312|magnetic resonance|\bmri?\b",),
-    "US": (r"RID10326|ultraso\w+|sonograph\w+|\busg?\b",),
-    "MG": (r"RID10357|mammogra\w+",),
-    "RF": (r"RID10361|fluoroscop\w+",),
-    "DX": (r"RID10345|radiograph\w*|x-?ray|\bfoto\b",),
+    "CT": r"RID10321|computed tomography|\bct\b",
+    "MR": r"RID10312|magnetic resonance|\bmri?\b",
+    "US": r"RID10326|ultraso\w+|sonograph\w+|\busg?\b",
+    "MG": r"RID10357|mammogra\w+",
+    "RF": r"RID10361|fluoroscop\w+",
+    "DX": r"RID10345|radiograph\w*|x-?ray|\bfoto\b",
 }
 PARTS = {
-    "HEART": r"heart|cardiac|coronary", "BRAIN": r"brain", "BREAST": r"breast|mammogra\w+",
-    "CHEST": r"chest|thorax|lung", "ABDOMEN": r"abdomen|abdominal", "CSPINE": r"cervical spine", "TSPINE": r"thoracic spine",
-    "LSPINE": r"lumbar spine|lumbosacral", "PROSTATE": r"prostate", "PELVIS": r"pelvi[sc]", "LIVER": r"liver|hepar",
-    "THYROID": r"thyroid", "KIDNEY": r"kidney|renal|urinary", "KNEE": r"knee|genu", "SHOULDER": r"shoulder",
-    "HIP": r"\bhip\b", "ANKLE": r"ankle", "WRIST": r"wrist", "HEAD": r"\bhead\b|kepala",
-}  # fmt: skip
+    "HEART": r"heart|cardiac|coronary",
+    "BRAIN": r"brain",
+    "BREAST": r"breast|mammogra\w+",
+    "CHEST": r"chest|thorax|lung",
+    "ABDOMEN": r"abdomen|abdominal",
+    "CSPINE": r"cervical spine",
+    "TSPINE": r"thoracic spine",
+    "LSPINE": r"lumbar spine|lumbosacral",
+    "PROSTATE": r"prostate",
+    "PELVIS": r"pelvi[sc]",
+    "LIVER": r"liver|hepar",
+    "THYROID": r"thyroid",
+    "KIDNEY": r"kidney|renal|urinary",
+    "KNEE": r"knee|genu",
+    "SHOULDER": r"shoulder",
+    "HIP": r"\bhip\b",
+    "ANKLE": r"ankle",
+    "WRIST": r"wrist",
+    "HEAD": r"\bhead\b|kepala",
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +91,8 @@ def read_template(raw: bytes) -> Imported:
         code=_code(document, title),
         name=title[:120],
         language=_language(document),
-        modality=next((name for name, (words,) in MODALITIES.items() if _told(words, told)), ""),
-        body_part_examined=next((name for name, words in PARTS.items() if _told(words, told)), ""),
+        modality=_first(MODALITIES, told),
+        body_part_examined=_first(PARTS, told),
         content=content,
     )
 
@@ -164,13 +178,18 @@ class _Content:
                     self._heading(each.text, ours)
                 skips_heading = False
             elif each.controls:
-                self.found[ours].append(self._field(each))
+                self._add(ours, self._field(each))
             else:
-                self.found[ours].append({"text": _plain(each.text)[:LONGEST_TEXT]})
+                self._add(ours, {"text": _plain(each.text)[:LONGEST_TEXT]})
 
     def _heading(self, name: str, ours: str) -> None:
         if text := _plain(name).rstrip(": "):
-            self.found[ours].append({"text": f"{text}:"[:LONGEST_TEXT]})
+            self._add(ours, {"text": f"{text}:"[:LONGEST_TEXT]})
+
+    def _add(self, ours: str, paragraph: dict[str, Any]) -> None:
+        if len(self.found[ours]) >= MOST_PARAGRAPHS:
+            raise InvalidValue(_("A section of it has more than %d paragraphs.") % MOST_PARAGRAPHS, field="file")
+        self.found[ours].append(paragraph)
 
     def _field(self, line: Line) -> dict[str, Any]:
         label = _plain(_before(line)).rstrip(" :")
@@ -232,7 +251,7 @@ def _said(pieces: list[str | Control], *, filled: bool) -> str:
         if text:
             unit = ""
             found.append(text)
-    return squeezed(" ".join(found))
+    return " ".join(found)
 
 
 def _value(control: Control) -> str:
@@ -270,5 +289,5 @@ def _language(document: MrrtDocument) -> str:
     return said if said in ReportLanguage.values else ""
 
 
-def _told(words: str, told: list[str]) -> bool:
-    return any(re.search(words, each, re.IGNORECASE) for each in told)
+def _first(known: dict[str, str], told: list[str]) -> str:
+    return next((name for name, words in known.items() if any(re.search(words, each, re.I) for each in told)), "")

@@ -73,8 +73,12 @@ def read_document(raw: bytes) -> MrrtDocument:
     if len(raw) > LARGEST:
         raise TooLarge(_("The file is larger than any report template: 1 MB at most."), field="file")
     reader = _Reader()
-    reader.feed(_decoded(raw))
-    reader.close()
+    text = _decoded(raw)
+    try:
+        reader.feed(text)
+        reader.close()
+    except AssertionError as error:  # the library's answer to a malformed `<![`
+        raise InvalidValue(_("The file is no HTML that can be read."), field="file") from error
     reader.end_line()
     if not reader.document.sections:
         raise InvalidValue(
@@ -111,6 +115,7 @@ class _Reader(HTMLParser):
         self._option: list[str] | None = None
         self._chosen = False
         self._group: Control | None = None  # whose option the next text names
+        self._groups: dict[str, Control] = {}  # of this line
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -176,7 +181,7 @@ class _Reader(HTMLParser):
 
     def end_line(self) -> None:
         """What was gathered becomes a line of the section, unless it is empty."""
-        line, self._line, self._group = self._line, Line(), None
+        line, self._line, self._group, self._groups = self._line, Line(), None, {}
         if self._open and (line.text or line.controls):
             self._open[-1].content.append(line)
 
@@ -213,8 +218,9 @@ class _Reader(HTMLParser):
             control.value = squeezed(given.get("value", ""))
             return
         name = given.get("name") or given.get("id", "")
-        known = next((each for each in self._line.controls if each.kind == "choice" and each.name == name), None)
-        self._group = known if known is not None else self._add("choice", {**given, "name": name})
+        if name not in self._groups:
+            self._groups[name] = self._add("choice", {**given, "name": name})
+        self._group = self._groups[name]
         self._group.options.append((squeezed(given.get("value", "")) or name, "checked" in given))
 
     def _add(self, kind: str, given: dict[str, str]) -> Control:
