@@ -28,6 +28,7 @@ from radiology.services.catalogue_csv import import_csv, usual_procedures
 from radiology.services.order_procedures import ProcedureRequest
 from radiology.services.orders import place_order
 from radiology.services.registration import register_patient
+from radiology.services.usual_templates import add_usual_templates
 
 CLIENT = "sandbox"
 CODE = "SANDBOX"
@@ -73,6 +74,7 @@ def _new_site() -> Site:
     code = CODE if number == 1 else f"{CODE}-{number}"
     site = Site.objects.create(code=code, name=f"Sandbox {number}", issuer_of_patient_id=code, keeps_deleted_for=1)
     import_csv(site=site, text=usual_procedures())
+    add_usual_templates(site)
     return site
 
 

@@ -27,6 +27,7 @@ from radiology.models import (
     Report,
     ReportOrigin,
     ReportStatus,
+    ReportTemplate,
     RequestedProcedure,
     Site,
     User,
@@ -308,6 +309,16 @@ def make_reading(
     make_series(study, modality=procedure.modality, body_part_examined=procedure.body_part_examined, instances=images)
     refresh_studies([study.pk])
     return Reading.objects.get(requested_procedure_ref=procedure)
+
+
+def make_report_template(code: str = "T1", *, site: Site | None = None, **fields: Any) -> ReportTemplate:
+    """A template of a site with one finding."""
+    lungs = {"field": "lungs", "label": "Lungs", "kind": "text", "normal": "Clear.", "default": "[  ]"}
+    values = {"name": code, "modality": "CT", "body_part_examined": "CHEST", "language": "id", **fields}
+    made = ReportTemplate(site=site or default_site(), code=code, content={"findings": [lungs]}, **values)
+    made.full_clean()
+    made.save()
+    return made
 
 
 def make_room(code: str | None = None, *, site: Site | None = None, **fields: Any) -> Room:

@@ -14,6 +14,7 @@ from pacs.api import (
     patient_changes,
     patients,
     report_changes,
+    report_templates,
     reports,
     sharing,
     studies,
@@ -134,5 +135,11 @@ urlpatterns = [
     path("reports/<uuid:report>/sign", report_changes.SignReport.as_view(), name="api-report-sign"),
     path("reports/<uuid:report>/addenda", report_changes.ReportAddenda.as_view(), name="api-report-addenda"),
     path("reports/<uuid:report>/withdraw", report_changes.WithdrawReport.as_view(), name="api-report-withdraw"),
+    path("report-templates", report_templates.ReportTemplates.as_view(), name="api-report-templates"),
+    path(
+        "report-templates/<uuid:template>",
+        report_templates.OneReportTemplate.as_view(),
+        name="api-report-template",
+    ),
     re_path(r"", Nowhere.as_view(), name="api-nowhere"),
 ]

@@ -14,6 +14,7 @@ from radiology.models import Order, OrderOrigin, OrderStatus, Patient, Priority,
 from radiology.services.catalogue_csv import import_csv, usual_procedures
 from radiology.services.order_procedures import ProcedureRequest
 from radiology.services.orders import place_order
+from radiology.services.usual_templates import add_usual_templates
 
 # patient and study: priority, clinical question
 ORDERED = {
@@ -62,6 +63,7 @@ class Afterwards:
             self._link(self.examinations[patient, key], priority, question)
         if not Procedure.objects.filter(site=self.site).exists():
             import_csv(site=self.site, text=usual_procedures(), who="demo")
+        add_usual_templates(self.site, who="demo")
         for row in WAITING:
             self._await(*row)
         self._reject()

@@ -1,5 +1,25 @@
 """Django's admin over this app's models, and over accounts and roles."""
 
-from radiology.admin import access, catalogue, operations, orders, patient_history, patients, people, reports
+from radiology.admin import (
+    access,
+    catalogue,
+    operations,
+    orders,
+    patient_history,
+    patients,
+    people,
+    report_templates,
+    reports,
+)
 
-__all__ = ["access", "catalogue", "operations", "orders", "patient_history", "patients", "people", "reports"]
+__all__ = [
+    "access",
+    "catalogue",
+    "operations",
+    "orders",
+    "patient_history",
+    "patients",
+    "people",
+    "report_templates",
+    "reports",
+]

@@ -112,7 +112,7 @@ class ProcedureAdmin(NeverDeleted, SinarModelAdmin):
         """What is posted as `file` is compared; what is posted as `text`, having been seen, is read in."""
         if not self.has_table_permission(request):
             raise PermissionDenied
-        site = _site(request)
+        site = site_of(request)
         if request.method != "POST" and "download" in request.GET:
             return _download(request, site)
         form = TableForm()
@@ -140,7 +140,7 @@ class ProcedureAdmin(NeverDeleted, SinarModelAdmin):
                 "title": _now("Procedure catalogue: import and export"),
                 "form": form,
                 "site_of_table": site,
-                "sites": _sites(request),
+                "sites": sites_of_person(request),
                 "is_empty": not Procedure.objects.filter(site=site).exists(),
                 **context,
             },
@@ -182,15 +182,15 @@ class ProcedureProtocolAdmin(OfProcedure):
     search_help_text = _("Beginning of the code, or of the procedure's own")
 
 
-def _sites(request: HttpRequest) -> list[Site]:
+def sites_of_person(request: HttpRequest) -> list[Site]:
     return list(Site.objects.filter(pk__in=sites_of(request)).order_by("id"))
 
 
-def _site(request: HttpRequest) -> Site:
+def site_of(request: HttpRequest) -> Site:
     """The site whose catalogue is meant: one's own, or of somebody who sees all, the one that was chosen."""
     asked = request.POST.get("site") or request.GET.get("site") or ""
     user: Any = request.user
-    known = {str(site.pk): site for site in _sites(request)}
+    known = {str(site.pk): site for site in sites_of_person(request)}
     return known.get(asked) or known.get(str(user.site_id)) or next(iter(known.values()))
 
 

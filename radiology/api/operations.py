@@ -35,6 +35,7 @@ PATHS = {
     "attachment": ("`public_id` of the attachment", "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44"),
     "webhook": ("`public_id` of the webhook", "01930f5e-cc20-7f4c-ad55-3a6f3e8b7c55"),
     "report": ("`public_id` of the report", "01930f5e-dd30-7a5d-be66-4b7a4f9c8d66"),
+    "template": ("`public_id` of the report template", "01930f5e-ee41-7c2b-8d77-5b8e4f1a9c77"),
     "case": ("`public_id` of the reconciliation case", "01930f5e-bb10-7e3b-9c44-2f5e2d7a6b44"),
 }
 

@@ -26,6 +26,7 @@ from radiology.models.patient_history import (
 )
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
+from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate
 from radiology.models.site import ResentDeleted, Site, TimeZone
 from radiology.models.user import Role, SavedFilter, Theme, User
 
@@ -66,9 +67,12 @@ __all__ = [
     "ProcedureProtocol",
     "ProcedureStatus",
     "Report",
+    "ReportLanguage",
+    "ReportMacro",
     "ReportOrigin",
     "ReportSection",
     "ReportStatus",
+    "ReportTemplate",
     "ReportVersion",
     "RequestedProcedure",
     "ResentDeleted",

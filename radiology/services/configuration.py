@@ -19,9 +19,19 @@ from django.db.models import ForeignKey, Model
 from django.utils.translation import gettext as _
 
 from radiology.errors import InvalidValue, NotAllowed
-from radiology.models import ApiClient, AuditAction, Procedure, ProcedureCode, ProcedureProtocol, Site
+from radiology.models import (
+    ApiClient,
+    AuditAction,
+    Procedure,
+    ProcedureCode,
+    ProcedureProtocol,
+    ReportMacro,
+    ReportTemplate,
+    Site,
+)
 from radiology.services import audit
 from radiology.services.catalogue import save_procedure
+from radiology.services.report_templates import save_checked
 
 FORMAT = 1
 LARGEST = 5 * 1024 * 1024
@@ -33,8 +43,9 @@ class Section:
     """The rows of one model in the file. `key` and `fields` name its columns; a relation to a site is its code.
 
     `when_new` are values that a row gets when it is made, whatever the file says. `references` are relations to
-    other rows: by column, the paths whose values find the row, in the file a list. `only` says which rows are written.
-    `write` saves a row that has derived columns.
+    other rows: by column, the paths whose values find the row, in the file a list. `many` are relations to many rows of
+    the row's site: by name, the column whose values name them. `only` says which rows are written and found. `write`
+    saves a row that has derived columns.
     """
 
     name: str
@@ -45,6 +56,7 @@ class Section:
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
     only: dict[str, Any] = field(default_factory=dict)
     write: Callable[[Any], Any] | None = None
+    many: dict[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -56,11 +68,15 @@ class Section:
         return [self.row(each) for each in manager.filter(**self.only).order_by(*self.key, "pk")]
 
     def row(self, found: Model) -> dict[str, Any]:
-        return {name: self._value(found, name) for name in (*self.key, *self.fields)}
+        values = {name: self._value(found, name) for name in (*self.key, *self.fields)}
+        for name, column in self.many.items():
+            rows = getattr(found, name).values_list(column, flat=True) if found.pk else ()
+            values[name] = sorted(rows)
+        return values
 
     def plan(self, entry: dict[str, Any], place: str) -> "Change | None":
         """What reading `entry` in would do; None for nothing. Raises InvalidValue that names its place."""
-        unknown = sorted(entry.keys() - {*self.key, *self.fields})
+        unknown = sorted(entry.keys() - {*self.key, *self.fields, *self.many})
         if unknown:
             raise InvalidValue(
                 _("%(place)s: %(names)s is not known here.") % {"place": place, "names": ", ".join(unknown)},
@@ -72,9 +88,9 @@ class Section:
                 _("%(place)s: %(names)s is missing.") % {"place": place, "names": ", ".join(missing)}, field=place
             )
         manager: Any = self.model._default_manager
-        values = {name: self._resolved(name, value, place) for name, value in entry.items()}
+        values = {name: self._resolved(name, value, place) for name, value in entry.items() if name not in self.many}
         try:
-            found = manager.filter(**{name: values[name] for name in self.key}).first()
+            found = manager.filter(**self.only, **{name: values[name] for name in self.key}).first()
         except (TypeError, ValueError) as error:
             raise InvalidValue(
                 _("%(place)s: the values that identify it are malformed.") % {"place": place}, field=place
@@ -90,12 +106,37 @@ class Section:
         except ValidationError as error:
             texts = "; ".join(f"{name}: {' '.join(each)}" for name, each in error.message_dict.items())
             raise InvalidValue(f"{place}: {texts}", field=place) from error
-        after = self.row(row)
+        related = {name: self._related(row, name, entry[name], place) for name in self.many if name in entry}
+        after = self.row(row) | {name: sorted(rows) for name, rows in related.items()}
         changed = {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
         if found is not None and not changed:
             return None
-        apply = row.save if self.write is None else partial(self.write, row)
-        return Change(self.label, str(row), found is None, changed, apply)
+        return Change(self.label, str(row), found is None, changed, partial(self._save, row, related))
+
+    def _save(self, row: Any, related: dict[str, dict[str, Any]]) -> None:
+        if self.write is None:
+            row.save()
+        else:
+            self.write(row)
+        for name, rows in related.items():
+            getattr(row, name).set(rows.values())
+
+    def _related(self, row: Any, name: str, given: Any, place: str) -> dict[str, Any]:
+        """The rows that `given` names, by that name. Raises InvalidValue for what is no list, or of another site."""
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            raise InvalidValue(
+                _("%(place)s: %(name)s must be a list of codes.") % {"place": place, "name": name}, field=place
+            )
+        column, model = self.many[name], self.model._meta.get_field(name).related_model
+        manager: Any = model._default_manager  # type: ignore[union-attr]
+        found = {getattr(each, column): each for each in manager.filter(site=row.site, **{f"{column}__in": given})}
+        if missing := sorted(set(given) - found.keys()):
+            raise InvalidValue(
+                _("%(place)s: there is no %(name)s %(value)s.")
+                % {"place": place, "name": name, "value": ", ".join(missing)[:200]},
+                field=place,
+            )
+        return found
 
     def _value(self, found: Model, name: str) -> Any:
         value = getattr(found, name)
@@ -213,6 +254,24 @@ register(
         ("procedure_ref", "position"),
         ("code_value", "coding_scheme_designator", "code_meaning"),
         references={"procedure_ref": BY_CODE},
+    ),
+    # What is somebody's own stays with the person.
+    Section(
+        "report_templates",
+        ReportTemplate,
+        ("site", "code", "language"),
+        ("name", "modality", "body_part_examined", "content", "is_active"),
+        only={"owner": None},
+        write=save_checked,
+        many={"procedures": "code"},
+    ),
+    Section(
+        "report_macros",
+        ReportMacro,
+        ("site", "abbreviation", "language"),
+        ("text",),
+        only={"owner": None},
+        write=save_checked,
     ),
 )
 

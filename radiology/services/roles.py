@@ -36,6 +36,11 @@ _REPORT = (
     "radiology.view_report radiology.add_report radiology.change_report radiology.sign_report"
     " radiology.view_reportversion"
 )
+_TEMPLATES = " ".join(
+    f"radiology.{verb}_{model}"
+    for model in ("reporttemplate", "reportmacro")
+    for verb in ("view", "add", "change", "delete")
+)
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
 
 # Reports are signed by those who read images, whatever else somebody may do.
@@ -47,7 +52,7 @@ FIRST_RIGHTS: dict[Role, str] = {
         f"{_LOOK} {_IMAGES} {_CORRECT} {_REGISTER} pacs.view_requestattributes {_INBOX} {_IMPORT}"
         f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE} {_SHARE}"
     ),
-    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT}",
+    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT} {_TEMPLATES}",
     Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (

@@ -104,6 +104,8 @@ UNFOLD: dict[str, Any] = {
                 _("Reports"),
                 _entry(_("Reports"), "description", "radiology.Report"),
                 _entry(_("Versions of reports"), "history", "radiology.ReportVersion"),
+                _entry(_("Report templates"), "article", "radiology.ReportTemplate"),
+                _entry(_("Report macros"), "short_text", "radiology.ReportMacro"),
             ),
             _group(
                 _("Schedule"),

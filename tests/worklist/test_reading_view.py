@@ -192,7 +192,9 @@ def test_another_site_s_examination_is_not_there(procedure: RequestedProcedure) 
 
 
 def test_a_report_from_elsewhere_is_only_shown(desk: Desk, procedure: RequestedProcedure) -> None:
-    attach_report(procedure=procedure, status=ReportStatus.FINAL, content=Content({"findings": "x"}), origin=ReportOrigin.REST)
+    attach_report(
+        procedure=procedure, status=ReportStatus.FINAL, content=Content({"findings": "x"}), origin=ReportOrigin.REST
+    )
     assert state_of(desk.open())["readOnly"]
     assert desk.type(1, findings="<p>y</p>").status_code == 409
 
