@@ -26,7 +26,7 @@ from radiology.models.patient_history import (
 )
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
-from radiology.models.site import ResentDeleted, Site, TimeZone
+from radiology.models.site import ReportObjects, ResentDeleted, Site, TimeZone
 from radiology.models.user import Role, SavedFilter, Theme, User
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "ProcedureProtocol",
     "ProcedureStatus",
     "Report",
+    "ReportObjects",
     "ReportOrigin",
     "ReportSection",
     "ReportStatus",
