@@ -1,15 +1,20 @@
 """What happens to images when the department to the left of us changes something."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.dispatch import receiver
 
 from pacs.models import Study
-from pacs.services import patient_merges  # noqa: F401  (registers what moves)
+from pacs.services import (
+    patient_merges,  # noqa: F401  (registers what moves)
+    report_objects,
+)
 from pacs.services.coercion import lay_patient_over
-from radiology.models import Patient, Site
+from pacs.signals import studies_stored
+from radiology.models import Patient, ReportVersion, Site
 from radiology.services.rows import Sought
-from radiology.signals import accession_number_chosen, patient_saved
+from radiology.signals import accession_number_chosen, patient_saved, report_published
 
 _STUDIES = Sought(Study, "site_id = %s AND accession_number = %s LIMIT 1", fields=["id"])
 
@@ -25,3 +30,17 @@ def send_new_name_with_objects(patient: Patient, is_new: bool, **_: Any) -> None
 def has_a_study(site: Site, accession_number: str, **_: Any) -> bool:
     """Images that came with a number would otherwise join the order that gets it."""
     return bool(_STUDIES(site.pk, accession_number))
+
+
+@receiver(report_published)
+def store_with_images(version: ReportVersion, **_: Any) -> None:
+    """In the transaction that publishes it: there is no version of which nobody takes care."""
+    report_objects.watch_version(version=version)
+
+
+@receiver(studies_stored)
+def store_what_waited(new: Sequence[int], **_: Any) -> None:
+    """A study that was hidden is seen again; its report may have been published meanwhile."""
+    if new:
+        linked = Study.objects.filter(pk__in=new).exclude(requested_procedure_ref=None)
+        report_objects.watch_procedures(procedures=linked.values_list("requested_procedure_ref", flat=True))

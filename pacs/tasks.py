@@ -10,6 +10,7 @@ from pacs.services import (
     rejection_forwarding,
     relocation,
     removal,
+    report_objects,
     verification,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "rejection_forwarding",
     "relocation",
     "removal",
+    "report_objects",
     "transfer_fetch",
     "transfer_send",
     "verification",

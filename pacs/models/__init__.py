@@ -19,7 +19,8 @@ from pacs.models.imports import (
     ImportState,
 )
 from pacs.models.instance import Instance
-from pacs.models.series import RequestAttributes, Series
+from pacs.models.report import ReportObject, ReportObjectKind
+from pacs.models.series import WRITTEN, RequestAttributes, Series
 from pacs.models.sharing import LinkSigner, StudyToken
 from pacs.models.storage import HeldObject, HeldState, Location, Volume, VolumeKind
 from pacs.models.study import Study
@@ -34,6 +35,7 @@ from pacs.models.transfer import (
 from pacs.models.verification import FindingKind, Verification, VerificationFinding
 
 __all__ = [
+    "WRITTEN",
     "ApplicationEntity",
     "CommitmentState",
     "Compression",
@@ -64,6 +66,8 @@ __all__ = [
     "Removal",
     "RemovalCode",
     "RemovedInstance",
+    "ReportObject",
+    "ReportObjectKind",
     "ReportedOver",
     "RequestAttributes",
     "Series",

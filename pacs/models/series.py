@@ -9,6 +9,9 @@ from radiology.guest import Guest
 from radiology.models import Site
 from radiology.models.text import KeyField
 
+# Modalities of what is written of images: no device is at work when it comes.
+WRITTEN = ("KO", "PR", "SR", "DOC")
+
 
 class SeriesQuerySet(models.QuerySet["Series"]):
     def visible_to(self, who: Any) -> Self:

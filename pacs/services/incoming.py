@@ -54,6 +54,12 @@ class Source:
     refuse_conflicts: bool = False
     priority: NodePriority = NodePriority.NORMAL
     node: int | None = None
+    is_ours: bool = False
+
+    @classmethod
+    def of_ourselves(cls, site: Site) -> Self:
+        """What is made here: a report, a rejection note."""
+        return cls(site, "", site.issuer_of_patient_id, site.time_zone, is_ours=True)
 
     @classmethod
     def of_site(cls, site: Site, ae_title: str = "") -> Self:

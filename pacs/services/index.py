@@ -70,7 +70,8 @@ class Indexer:
         studies = {self.study(each) for each in stored}
         if studies:
             new = sorted(studies & self._new)
-            studies_stored.send(sender=Study, studies=sorted(studies), new=new, instances=instances)
+            is_ours = all(each.source.is_ours for each in stored)
+            studies_stored.send(sender=Study, studies=sorted(studies), new=new, instances=instances, is_ours=is_ours)
 
     def instance(self, received: Received) -> Instance:
         """The row of one object, not yet inserted."""

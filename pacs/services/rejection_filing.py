@@ -26,7 +26,7 @@ def file_note(
     """
     reason = clean(reason)[:200]
     note = rejection_note(study=study, instances=instances, code=code, reason=reason)
-    with receive_part10(source=Source.of_site(study.site)) as incoming:
+    with receive_part10(source=Source.of_ourselves(study.site)) as incoming:
         incoming.write(note)
         received = incoming.finish()
     [stored] = store_instances(received=[received])

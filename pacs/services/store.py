@@ -181,7 +181,8 @@ def _join(joining: Joining, received: list[Received], published: list[Received])
     paths = dict(zip(map(id, received), _publish(received), strict=True))
     made = joining.insert(paths)
     _remove_rejected(received, joining.study)
-    studies_stored.send(sender=Study, studies=joining.studies, new=[], instances=made)
+    is_ours = all(each.source.is_ours for each in received)
+    studies_stored.send(sender=Study, studies=joining.studies, new=[], instances=made, is_ours=is_ours)
     return [_outcome(each, StoreOutcome.STORED) for each in received]
 
 

@@ -81,6 +81,16 @@ class SiteAdmin(NeverDeleted, SmallTable):
                 "fields": ("keeps_deleted_for", "resent_deleted", "shows_rejected_for_quality"),
             },
         ),
+        (
+            _("Reports"),
+            {
+                "description": _(
+                    "A published report is stored in its study. A report that is withdrawn is taken out again, "
+                    "whatever is chosen here."
+                ),
+                "fields": ("report_objects",),
+            },
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Site]:

@@ -27,7 +27,7 @@ from radiology.models.patient_history import (
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
 from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate
-from radiology.models.site import ResentDeleted, Site, TimeZone
+from radiology.models.site import ReportObjects, ResentDeleted, Site, TimeZone
 from radiology.models.user import Role, SavedFilter, Theme, User
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "Report",
     "ReportLanguage",
     "ReportMacro",
+    "ReportObjects",
     "ReportOrigin",
     "ReportSection",
     "ReportStatus",

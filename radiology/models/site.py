@@ -22,6 +22,15 @@ class ResentDeleted(models.TextChoices):
     REFUSE = "refuse", _("Refuse them")
 
 
+class ReportObjects(models.TextChoices):
+    """What of a published report is stored among the images."""
+
+    BOTH = "both", _("Structured report and PDF")
+    SR = "sr", _("Structured report")
+    PDF = "pdf", _("PDF")
+    NONE = "none", _("Nothing")
+
+
 def validate_number_pattern(pattern: str) -> None:
     """One run of at least three # and nothing that means something in DICOM or is no character."""
     if len(re.findall(r"#+", pattern)) != 1 or "###" not in pattern:
@@ -115,6 +124,16 @@ class Site(models.Model):
         default=30,
         validators=[MinValueValidator(1)],
         help_text=_("So long they can be restored; then their files are removed for good."),
+    )
+    report_objects = models.CharField(
+        _("stores reports with the images"),
+        max_length=4,
+        choices=ReportObjects,
+        default=ReportObjects.BOTH,
+        help_text=_(
+            "What a published report becomes in its study, so that viewers and other archives find it there: a "
+            "DICOM structured report, an encapsulated PDF. For reports that are published from now on."
+        ),
     )
 
     objects = SiteQuerySet.as_manager()

@@ -216,6 +216,7 @@ register(
             "shows_rejected_for_quality",
             "resent_deleted",
             "keeps_deleted_for",
+            "report_objects",
         ),
     ),
     Section("api_clients", ApiClient, ("name",), ("site", "is_active", "addresses", "requests_per_minute")),

@@ -10,10 +10,10 @@ performed step that was given up and goes on; it is completed anew.
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from pacs.models import Instance, StorageCommitment, Study
+from pacs.models import Instance, ReportObject, StorageCommitment, Study
 from worklist.models import (
     CompletedBy,
     PerformedProcedureStep,
@@ -85,13 +85,18 @@ def is_under_way(performed: Sequence[PerformedProcedureStep]) -> bool:
 def names_all(*, commitment: StorageCommitment, study: Study) -> bool:
     """Whether a storage commitment request, all of whose objects are safe, names every object of a study.
 
-    Only one of a device that sent images of the study: an archive that has copies knows no more than we do.
+    Only one of a device that sent images of the study: an archive that has copies knows no more than we do. What we
+    made of reports no device knows of.
     """
     if commitment.number_of_failed or commitment.checked_at is None or commitment.site_id != study.site_id:
         return False
     if not study.series.filter(source_ae_title=commitment.calling_ae_title).exclude(source_ae_title="").exists():
         return False
-    here = Instance.objects.filter(series_ref__study_ref=study, series_ref__removed_at=None, removed_at=None)
+    shown = Instance.objects.filter(series_ref__study_ref=study, series_ref__removed_at=None, removed_at=None)
+    of_reports = ReportObject.objects.filter(
+        study_ref__site=study.site_id, sop_instance_uid=OuterRef("sop_instance_uid")
+    )
+    here = shown.exclude(Exists(of_reports))
     uids = set(here.values_list("sop_instance_uid", flat=True)[: commitment.number_of_requested + 1])
     return bool(uids) and uids <= {sop_instance for _, sop_instance in commitment.requested}
 

@@ -15,14 +15,14 @@ from django.db import connection, transaction
 from django.db.models import Max, Min
 from django.utils import timezone
 
-from pacs.models import Instance, RequestAttributes, Series, StorageCommitment, Study
+from pacs.models import WRITTEN, Instance, RequestAttributes, Series, StorageCommitment, Study
 from radiology.models import Job, JobPriority, JobState, Order, OrderStatus, RequestedProcedure
 from radiology.models.keys import uuid7
 from radiology.services.jobs import enqueue, handles
 from worklist.models import Device, PerformedProcedureStep, ScheduledProcedureStep, StepStatus
 from worklist.services.abandonment import settle_abandoned
 from worklist.services.completion import is_under_way, names_all, performed_of, settle_completion
-from worklist.services.performed_effects import WRITTEN, take_state
+from worklist.services.performed_effects import take_state
 
 LOOK = "worklist.look_at_study"
 QUIET_MINUTES = 10

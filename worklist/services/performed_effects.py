@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from pacs.models import Instance
+from pacs.models import WRITTEN, Instance
 from radiology.errors import Conflict
 from radiology.models import Order, OrderStatus, RequestedProcedure
 from radiology.services.identity import patient_for_study
@@ -30,8 +30,6 @@ from worklist.services.performed_matching import Named, matching_step
 from worklist.services.steps import MOVES, move_step
 from worklist.services.unscheduled import unscheduled_step
 
-# Modalities of what is written of images: no device is at work when it comes.
-WRITTEN = ("KO", "PR", "SR", "DOC")
 _CLOCK_IS_OFF = PerformedWarning.CLOCK
 
 

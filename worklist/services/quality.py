@@ -11,7 +11,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from pacs.models import Instance, RemovalCode, Series, Study
+from pacs.models import WRITTEN, Instance, RemovalCode, Series, Study
 from pacs.services import removal
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import AuditAction, User
@@ -177,7 +177,7 @@ def _study(who: Any, study: Study) -> Study:
 
 
 def _modality(study: Study) -> str:
-    return next((each for each in study.modalities_in_study if each not in {"SR", "KO", "PR"}), "")
+    return next((each for each in study.modalities_in_study if each not in WRITTEN), "")
 
 
 def _record(

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from pacs.models import RemovalCode, Study
+from pacs.models import WRITTEN, RemovalCode, Study
 from pacs.services import removal
 from pacs.services.coercion import lock_studies, show_anew
 from pacs.services.hiding import hide_study
@@ -88,7 +88,7 @@ def unscheduled_order(*, study: Study, who: Any) -> RequestedProcedure:
         entered_by=who if isinstance(who, User) else None,
         requested_start=study.study_datetime,
     )
-    modalities = [each for each in study.modalities_in_study if each not in {"SR", "PR", "KO"}]
+    modalities = [each for each in study.modalities_in_study if each not in WRITTEN]
     series = study.series.exclude(body_part_examined="").order_by("pk").first()
     uid = study.study_instance_uid
     procedure = RequestedProcedure.objects.create(
