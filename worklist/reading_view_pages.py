@@ -235,7 +235,7 @@ def _body(request: PageRequest) -> dict[str, Any]:
 def _procedure(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedure:
     found = RequestedProcedure.objects.select_related("order_ref__patient_ref", "order_ref__site", "procedure_ref")
     if not request.user.sees_every_site:
-        found = found.filter(order_ref__site_id=request.user.site_id)
+        found = found.filter(order_ref__site=request.user.site)
     procedure = found.filter(public_id=public_id).first() if request.user.may("studies.read") else None
     if procedure is None:
         raise NotFound(_("This examination is not here, or not for you to see."))

@@ -104,7 +104,7 @@ def test_a_measurement_goes_into_the_text_and_leads_back_to_its_image(
     images = signed_in.frame_locator("iframe[name=images]")
     expect(images.locator(".cornerstone-canvas").first).to_be_visible(timeout=90_000)
     frame = next(each for each in signed_in.frames if each.name == "images")
-    wait_for_images(frame, canvases=1)  # type: ignore[arg-type]
+    wait_for_images(frame, canvases=1)
     images.locator('[data-cy="Length"]').click()
     box = images.locator(".cornerstone-canvas").first.bounding_box()
     assert box
