@@ -16,7 +16,7 @@ from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -33,6 +33,7 @@ from radiology.models import AuditAction, Report, ReportOrigin, ReportSection, R
 from radiology.services import audit
 from radiology.services.access import require_password
 from radiology.services.report_markup import markup_of_text
+from radiology.services.report_templates import macros_for
 from radiology.services.report_versions import newest_version
 from radiology.services.report_warnings import warnings_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, write_draft
@@ -76,6 +77,7 @@ def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         "study": study.study_instance_uid if study else "",
         "user": str(request.user.public_id),
         "readOnly": bool(held) or is_elsewhere,
+        "macros": macros_for(request.user, translation.get_language()[:2]),
         **_state(report),
     }
     _record_read(request, procedure)

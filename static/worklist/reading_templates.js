@@ -9,7 +9,6 @@ const normalButton = root.querySelector('[data-do="normal"]');
 const language = document.documentElement.lang.slice(0, 2) === "id" ? "id" : "en";
 let templates = null;
 let chosen = null;
-let macros = {};
 
 const get = (address) => fetch(address, { headers: { Accept: "application/json" } }).then((response) => (response.ok ? response.json() : Promise.reject(response)));
 
@@ -17,7 +16,6 @@ async function load() {
   if (templates) return;
   const found = await get(`${API}?procedure=${state.procedure}&language=${language}`);
   templates = found.data;
-  macros = found.macros ?? {};
 }
 
 async function open() {
@@ -34,7 +32,7 @@ async function open() {
 
 function fill() {
   const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = templates.filter((each) => wanted.every((word) => `${each.name} ${each.code} ${each.modality ?? ""}`.toLowerCase().includes(word)));
+  const found = templates.filter((each) => wanted.every((word) => `${each.name} ${each.code}`.toLowerCase().includes(word)));
   dialog.querySelector("[data-none]").hidden = found.length > 0;
   list.replaceChildren(
     ...found.slice(0, 60).map((each) => {
@@ -127,15 +125,16 @@ for (const editor of editors.values()) {
     if (!empty) return;
     const before = $from.parent.textBetween(0, $from.parentOffset, " ", " ");
     const typed = before.match(/(?:^|\s)\.([\p{L}\d_-]{1,32})$/u)?.[1];
-    const text = typed && macros[typed.toLowerCase()];
+    const text = typed && state.macros[typed.toLowerCase()];
     if (!text) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     const from = $from.pos - typed.length - 1;
-    const [first, ...others] = text.split("\n");
-    const chain = editor.chain().deleteRange({ from, to: $from.pos }).insertContentAt(from, { type: "text", text: `${first}${others.length ? "" : " "}` });
-    for (const line of others) chain.insertContent([{ type: "paragraph", content: line ? [{ type: "text", text: line }] : [] }]);
+    const chain = editor.chain().deleteRange({ from, to: $from.pos });
+    `${text} `.split("\n").forEach((line, number) => {
+      if (number) chain.splitBlock();
+      if (line) chain.insertContent({ type: "text", text: line });
+    });
     chain.run();
   }, true);
 }
-if (!state.readOnly) load().catch(() => {}); // macros; the dialog says when there are none to be had

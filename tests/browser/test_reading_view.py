@@ -9,12 +9,13 @@ from django.contrib.auth.models import Group
 from playwright.sync_api import BrowserContext, Page, expect
 
 from pacs.models import Study
-from radiology.models import Report, Role, User
+from radiology.models import Report, ReportMacro, Role, User
+from radiology.services.usual_templates import add_usual_templates
 from tests.browser.conftest import PASSWORD, sign_in
 from tests.browser.test_viewer import wait_for_images
 from tests.browser.volume import ct_volume
 from tests.daemons import wait_until
-from tests.factories import make_order, make_study
+from tests.factories import default_site, make_order, make_study
 from worklist.services.reading_rows import refresh_studies
 
 
@@ -93,6 +94,40 @@ def test_blanks_are_filled_one_after_the_other(signed_in: Page, reading: str) ->
     signed_in.keyboard.press("Tab")
     expect(signed_in.locator('[data-section="impression"] .ProseMirror')).to_be_focused()
     assert findings(signed_in) == "Nodul 12 mm di kanan."
+
+
+def test_a_template_is_chosen_filled_and_made_normal_by_the_keyboard(
+    signed_in: Page, reading: str, complaints: list[str], tmp_path: Path
+) -> None:
+    add_usual_templates(default_site())
+    signed_in.goto(reading)
+    signed_in.keyboard.press("Alt+t")
+    dialog = signed_in.locator("#template-dialog")
+    expect(dialog.locator("input")).to_be_focused()
+    expect(dialog.locator("button").first).to_be_visible()
+    signed_in.screenshot(path=tmp_path / "templates.png")
+    signed_in.keyboard.type("thorax")
+    name = dialog.locator(".choices button").first
+    expect(name).to_contain_text(re.compile("thorax", re.IGNORECASE))
+    signed_in.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(signed_in.locator('[data-section="findings"] .ProseMirror')).to_contain_text("[")
+    assert signed_in.evaluate("getSelection().toString()").startswith("[")
+    signed_in.screenshot(path=tmp_path / "template.png")
+    signed_in.keyboard.press("Alt+n")
+    expect(signed_in.locator('[data-section="findings"] .ProseMirror')).not_to_contain_text("[")
+    expect(signed_in.locator('[data-section="impression"] .ProseMirror')).not_to_be_empty()
+    wait_until(lambda: stored("impression") != "", what="the text kept")
+    assert complaints == []
+
+
+def test_an_abbreviation_becomes_its_text(signed_in: Page, reading: str) -> None:
+    text = "Lungs are clear.\nNo effusion."
+    ReportMacro.objects.create(site=default_site(), abbreviation="paru", language="en", text=text)
+    signed_in.goto(reading)
+    signed_in.keyboard.type("Chest: .paru Heart. 3.paru .nothing ")
+    wait_until(lambda: stored().endswith(".nothing"), what="the text kept")
+    assert stored() == "Chest: Lungs are clear.\nNo effusion. Heart. 3.paru .nothing"
 
 
 def test_a_measurement_goes_into_the_text_and_leads_back_to_its_image(
