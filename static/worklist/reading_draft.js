@@ -30,6 +30,8 @@ const textOf = (markup) => {
 };
 const isSame = (one, other) =>
   [...new Set([...Object.keys(one), ...Object.keys(other)])].every((name) => textOf(one[name]) === textOf(other[name]));
+// Every word of `one` stands in `other`: a browser that is killed may bring back what it kept long before.
+const isWithin = (one, other) => Object.keys(one).every((name) => textOf(other[name]).includes(textOf(one[name])));
 const current = () =>
   Object.fromEntries([...editors].map(([name, editor]) => [name, editor.getHTML()]).filter(([, markup]) => textOf(markup)));
 
@@ -140,8 +142,7 @@ function stop(message) {
 
 /* Two who write */
 
-async function differs(there) {
-  const mine = current();
+async function differs(there, mine = current()) {
   const isLostAnswer = sent && there && isSame(there.sections, sent);
   if (!there || isSame(there.sections, mine) || isLostAnswer) {
     version = there?.version ?? 0;
@@ -162,6 +163,7 @@ async function differs(there) {
     forgetHere();
     say(words.saved, "done");
   } else {
+    show(mine);
     changes += 1;
   }
 }
@@ -323,16 +325,15 @@ window.reading = {
 
 {
   const kept = JSON.parse(localStorage.getItem(KEPT) ?? "null");
-  if (kept && isSame(kept.sections, state.sections)) forgetHere();
+  if (kept && isWithin(kept.sections, state.sections)) forgetHere();
   else if (kept && !stopped) {
-    const wasLast = kept.version === state.version || (kept.sent && isSame(kept.sent, state.sections));
-    show(kept.sections);
-    changes += 1;
-    if (wasLast) {
+    if (kept.version === state.version || (kept.sent && isSame(kept.sent, state.sections))) {
+      show(kept.sections);
+      changes += 1;
       say(words.restored, "waiting");
       plan(0);
     } else {
-      differs({ ...state }).then(() => plan(0));
+      differs({ ...state }, kept.sections).then(() => plan(0));
     }
   }
 }

@@ -94,6 +94,7 @@ def test_blanks_are_filled_one_after_the_other(signed_in: Page, reading: str) ->
     signed_in.keyboard.press("Tab")
     expect(signed_in.locator('[data-section="impression"] .ProseMirror')).to_be_focused()
     assert findings(signed_in) == "Nodul 12 mm di kanan."
+    wait_until(lambda: stored() == "Nodul 12 mm di kanan.", what="the text kept")
 
 
 def test_a_template_is_chosen_filled_and_made_normal_by_the_keyboard(
