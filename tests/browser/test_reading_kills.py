@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -29,6 +30,10 @@ def reading(person: User) -> str:
 def stored() -> str:
     report = Report.objects.first()
     return (report.draft or {}).get("findings", "") if report else ""
+
+
+def ends_with(text: str) -> bool:
+    return stored().endswith(text)
 
 
 def sign_in(page: Page, reading: str) -> None:
@@ -66,7 +71,8 @@ def test_a_browser_that_is_killed(browser: Browser, web_server: Daemon, reading:
         page.keyboard.press("Control+End")
         page.keyboard.type(f" {SENTENCE[:moment]}", delay=5)
         expect(page.locator("[data-saved].done")).to_be_visible()
-        wait_until(lambda text=SENTENCE[:moment]: stored().endswith(text.strip()), what="the text kept")
+        expected = SENTENCE[:moment].strip()
+        wait_until(partial(ends_with, expected), what="the text kept")
         typed = stored()
         try:
             page.keyboard.type(SENTENCE[moment : moment + 10], delay=5)
