@@ -16,4 +16,5 @@ urlpatterns = [
     path("", include("worklist.schedule_urls")),
     path("", include("worklist.query_urls")),
     path("", include("worklist.reconciliation_urls")),
+    path("", include("worklist.reading_list_urls")),
 ]
