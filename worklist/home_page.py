@@ -1,7 +1,9 @@
-"""The home page of whoever moves examinations: today's board first, then what everybody has."""
+"""The home page: today's board for whoever moves examinations, the head of the reading list for whoever reads them,
+then what everybody has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.http import HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
@@ -14,6 +16,7 @@ from pacs import views as pacs_views
 from pacs.pages import etag
 from radiology.accounts import PageRequest, signed_in
 from worklist.board_pages import GROUP_LABELS
+from worklist.reading_list_pages import head_of_list
 from worklist.services import board as boards
 
 
@@ -31,9 +34,12 @@ class Today:
 @signed_in
 def home(request: PageRequest) -> HttpResponseBase:
     """GET /"""
-    if not request.user.may("steps.write"):
-        return pacs_views.home(request)
-    return pacs_views.home(request, lead={"template": "worklist/_today.html", "today": _today(request)})
+    lead: dict[str, Any] = {}
+    if request.user.may("steps.write"):
+        lead["today"] = _today(request)
+    if request.user.may("reports.write"):
+        lead["reading"] = head_of_list(request)
+    return pacs_views.home(request, lead={"template": "worklist/_lead.html", **lead} if lead else None)
 
 
 @require_safe

@@ -17,4 +17,5 @@ urlpatterns = [
     path("", include("worklist.query_urls")),
     path("", include("worklist.reconciliation_urls")),
     path("", include("worklist.reading_view_urls")),
+    path("", include("worklist.reading_list_urls")),
 ]

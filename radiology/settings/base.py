@@ -296,6 +296,6 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 # What `manage.py demo` does when the images are there: each is called with the site.
-DEMO_STEPS = ["worklist.demo.arrange_day"]
+DEMO_STEPS = ["worklist.demo.arrange_day", "worklist.demo.list_readings"]
 
 LOGGING_CONFIG = None  # radiology.log configures logging when the app is ready

@@ -1,5 +1,6 @@
 """How values look on a page: icons, names, ages, dates."""
 
+import json
 import re
 import uuid
 import zoneinfo
@@ -213,6 +214,12 @@ def may(user: Any, scope: str) -> bool:
 def undo_address(message: Message) -> str:
     """Where to post to take back what a notice tells of; empty when it cannot be."""
     return message.extra_tags.removeprefix(UNDO) if (message.extra_tags or "").startswith(UNDO) else ""
+
+
+@register.filter
+def json_attribute(value: Any) -> str:
+    """A value as JSON for an attribute; the template escapes it."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @register.filter

@@ -219,6 +219,8 @@ class Things:
                 for name in ("examination", "examination-move", "examination-room", "examination-quality")
             },
             ("quality-undo", "pk"): self.rows["quality"],
+            **{(f"reading-{name}", "public_id"): self.rows["read"] for name in ("claim", "release", "assign")},
+            **{(f"api-reading-{name}", "procedure"): self.rows["read"] for name in ("claim", "release")},
             ("reconciliation-undo", "public_id"): self.rows["link"],
             ("studies-change-filter", "pk"): self.rows["filter"],
             ("worklist-query", "public_id"): self.rows["worklist-query"],
@@ -416,7 +418,7 @@ def _reconciled(study: Study, who: User) -> dict[str, Any]:
     case = make_case(study, procedure, other)
     decision = link(who=who, case=case, procedure=procedure)
     case.refresh_from_db()
-    return {"case": case, "link": decision.public_id, "procedure": other.public_id}
+    return {"case": case, "link": decision.public_id, "procedure": other.public_id, "read": procedure.public_id}
 
 
 @dataclass(frozen=True)

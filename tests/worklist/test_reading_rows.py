@@ -29,6 +29,7 @@ from tests.factories import (
     make_study,
     make_user,
 )
+from worklist.demo import list_readings
 from worklist.models import CaseState, Reading, ReadingState, StudyCompletion, Turnaround
 from worklist.services.reading_rows import SWEEP, refresh_studies, sweep_soon
 from worklist.services.reconciliation import link
@@ -224,3 +225,11 @@ def test_what_is_right_already_is_not_written(django_assert_max_num_queries: Any
     with django_assert_max_num_queries(9):
         refresh_studies([each.study_ref_id for each in readings if each.study_ref_id])
     assert set(Reading.objects.values_list("pk", "updated_at")) == before
+
+
+def test_the_demonstration_has_a_list() -> None:
+    procedure = make_requested_procedure()
+    make_study(procedure.order_ref.patient_ref, requested_procedure_ref=procedure)
+    for _again in range(2):
+        list_readings(site=default_site())
+        assert state(procedure) == ReadingState.UNREAD
