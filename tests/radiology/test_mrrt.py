@@ -5,6 +5,7 @@ content in a comment with tags left open, a section never closed, bare signs in 
 """
 
 import time
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,8 @@ def test_a_hostile_file_takes_no_time(piece: str) -> None:
     pieces = "".join(piece.format(number) for number in range(900_000 // (len(piece) + 3)))
     raw = document(f'<section data-section-name="Findings"><p>x{pieces}')
     began = time.process_time()
-    try:
+    with suppress(RadiologyError):
         read_template(raw)
-    except RadiologyError:
-        pass
     assert time.process_time() - began < 20
 
 
