@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action
 from unfold.widgets import (
@@ -158,7 +158,7 @@ class ReportTemplateAdmin(SinarModelAdmin):
     def preview(self, obj: ReportTemplate) -> SafeString | str:
         """Both renderings side by side, as they are stored."""
         if obj.pk is None:
-            return _now("It stands here once the template is saved.")
+            return gettext("It stands here once the template is saved.")
         normal, blank = sections_of(obj, normal=True), sections_of(obj, normal=False)
         # Rendered with every text escaped: template_content.rendered.
         rows = [
@@ -181,7 +181,7 @@ class ReportTemplateAdmin(SinarModelAdmin):
         given: dict[str, Any] = {"who": request.user, "address": audit.address_of(request)}
         if request.method == "POST" and "usual" in request.POST:
             added = add_usual_templates(site, **given)
-            told = _now("%(templates)d templates and %(macros)d macros were added.")
+            told = gettext("%(templates)d templates and %(macros)d macros were added.")
             messages.success(request, told % {"templates": added.templates, "macros": added.macros})
             return redirect("admin:radiology_reporttemplate_changelist")
         if request.method == "POST":
@@ -201,12 +201,12 @@ class ReportTemplateAdmin(SinarModelAdmin):
                 except RadiologyError as error:
                     form.add_error(error.field if error.field in form.fields else "file", error.message)
                 else:
-                    done = _now("The template was imported: look at how it reads.")
-                    messages.success(request, done if is_changed else _now("The template says so already."))
+                    done = gettext("The template was imported: look at how it reads.")
+                    messages.success(request, done if is_changed else gettext("The template says so already."))
                     return redirect("admin:radiology_reporttemplate_change", template.pk)
         context = {
             **self.admin_site.each_context(request),
-            "title": _now("Report templates: usual ones and import"),
+            "title": gettext("Report templates: usual ones and import"),
             "form": form,
             "site_of_templates": site,
             "sites": sites_of_person(request),
