@@ -38,6 +38,12 @@ def test_a_page_shows_both_renderings_and_an_edit_is_checked(chief: Client) -> N
     page = chief.get(address).content.decode()
     assert "<strong>Lungs:</strong> Clear." in page and "<strong>Lungs:</strong> [  ]" in page
     assert "<i>Thorax" not in page
+    usual = ReportTemplate(code="B", name="B", content=usual_templates()[0]["id"]["content"], modality="DX")
+    usual.save()
+    area = chief.get(f"/admin/radiology/reporttemplate/{usual.pk}/change/").content.decode()
+    assert (
+        area.index("&quot;technique&quot;") < area.index("&quot;findings&quot;") < area.index("&quot;impression&quot;")
+    )
     wrong = form(template, content='{"findings": [{"text": "[a"}]}')
     assert "findings 1" in errors(post(chief, "radiology_reporttemplate_change", wrong, template.pk))
     assert "JSON" in errors(post(chief, "radiology_reporttemplate_change", form(template, content="{"), template.pk))
