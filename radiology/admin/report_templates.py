@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -12,7 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext as _now
+from django.utils.text import Truncator
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action
 from unfold.widgets import (
@@ -27,24 +29,27 @@ from radiology.admin.catalogue import site_of, sites_of_person
 from radiology.admin.model_admin import SinarModelAdmin
 from radiology.admin.patients import VersionedForm
 from radiology.admin.search import Matches, sites_of
-from radiology.errors import RadiologyError
+from radiology.errors import InvalidValue, RadiologyError
 from radiology.models import ReportLanguage, ReportMacro, ReportSection, ReportTemplate
 from radiology.services import audit
 from radiology.services.mrrt import MODALITIES, import_template
 from radiology.services.mrrt_document import LARGEST
 from radiology.services.report_templates import save_checked, sections_of
 from radiology.services.usual_templates import add_usual_templates
+from radiology.template_content import checked
 
 
 class ContentField(forms.JSONField):
-    """Indented, so that a person can read it."""
+    """Indented and in the order of a report, so that a person can read it; the database keeps no order."""
 
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 30, "spellcheck": "false", "class": "font-mono"})
 
     def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return json.dumps(value, ensure_ascii=False, indent=1)
-        return super().prepare_value(value)
+        if not isinstance(value, dict):
+            return super().prepare_value(value)
+        with suppress(InvalidValue):
+            value = {name: paragraphs for name, paragraphs in checked(value).items() if paragraphs}
+        return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 class TemplateForm(VersionedForm):
@@ -158,7 +163,7 @@ class ReportTemplateAdmin(SinarModelAdmin):
     def preview(self, obj: ReportTemplate) -> SafeString | str:
         """Both renderings side by side, as they are stored."""
         if obj.pk is None:
-            return _now("It stands here once the template is saved.")
+            return gettext("It stands here once the template is saved.")
         normal, blank = sections_of(obj, normal=True), sections_of(obj, normal=False)
         # Rendered with every text escaped: template_content.rendered.
         rows = [
@@ -181,7 +186,7 @@ class ReportTemplateAdmin(SinarModelAdmin):
         given: dict[str, Any] = {"who": request.user, "address": audit.address_of(request)}
         if request.method == "POST" and "usual" in request.POST:
             added = add_usual_templates(site, **given)
-            told = _now("%(templates)d templates and %(macros)d macros were added.")
+            told = gettext("%(templates)d templates and %(macros)d macros were added.")
             messages.success(request, told % {"templates": added.templates, "macros": added.macros})
             return redirect("admin:radiology_reporttemplate_changelist")
         if request.method == "POST":
@@ -201,12 +206,12 @@ class ReportTemplateAdmin(SinarModelAdmin):
                 except RadiologyError as error:
                     form.add_error(error.field if error.field in form.fields else "file", error.message)
                 else:
-                    done = _now("The template was imported: look at how it reads.")
-                    messages.success(request, done if is_changed else _now("The template says so already."))
+                    done = gettext("The template was imported: look at how it reads.")
+                    messages.success(request, done if is_changed else gettext("The template says so already."))
                     return redirect("admin:radiology_reporttemplate_change", template.pk)
         context = {
             **self.admin_site.each_context(request),
-            "title": _now("Report templates: usual ones and import"),
+            "title": gettext("Report templates: usual ones and import"),
             "form": form,
             "site_of_templates": site,
             "sites": sites_of_person(request),
@@ -218,7 +223,7 @@ class ReportTemplateAdmin(SinarModelAdmin):
 class ReportMacroAdmin(SinarModelAdmin):
     form = VersionedForm
     site_path = "site"
-    list_display = ["abbreviation", "language", "text", "owner", "site"]
+    list_display = ["abbreviation", "language", "beginning", "owner", "site"]
     list_filter = ["language", OwnerFilter, "site"]
     list_select_related = ["site", "owner"]
     ordering = ["abbreviation", "language", "id"]
@@ -235,6 +240,10 @@ class ReportMacroAdmin(SinarModelAdmin):
         ),
         (_("History"), {"fields": ("public_id", "version", "seen_version", "created_at", "updated_at")}),
     )
+
+    @admin.display(description=_("text"))
+    def beginning(self, obj: ReportMacro) -> str:
+        return Truncator(obj.text).chars(160)
 
     def save_model(self, request: HttpRequest, obj: ReportMacro, form: Any, change: bool) -> None:
         save_checked(obj)

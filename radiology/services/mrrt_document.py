@@ -7,6 +7,7 @@ that the profile puts into `<script type="text/xml">`, which is read as text.
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from itertools import groupby
 
 from django.utils.translation import gettext as _
 
@@ -18,6 +19,7 @@ NOT_READ = {"script", "style", "iframe", "object", "embed", "noscript", "svg", "
 VOID = {"embed"}
 HEADINGS = {"header", "h1", "h2", "h3", "h4", "h5", "h6", "legend", "summary"}
 LINES = {"p", "div", "li", "tr", "dt", "dd", "section", "fieldset", "table", "ul", "ol", "dl", "body", "br", "hr"}
+APART = {"label", "td", "th"}
 UNSEEN = {"hidden", "button", "submit", "reset", "image", "file"}
 
 
@@ -182,6 +184,11 @@ class _Reader(HTMLParser):
     def end_line(self) -> None:
         """What was gathered becomes a line of the section, unless it is empty."""
         line, self._line, self._group, self._groups = self._line, Line(), None, {}
+        # The parser hands over a text in parts wherever it holds a sign that might have begun something.
+        parts = groupby(line.pieces, lambda each: isinstance(each, str))
+        line.pieces = [
+            each for is_text, given in parts for each in (["".join(map(str, given))] if is_text else list(given))
+        ]
         if self._open and (line.text or line.controls):
             self._open[-1].content.append(line)
 
@@ -194,6 +201,8 @@ class _Reader(HTMLParser):
         self._open.append(section)
 
     def _within(self, tag: str, given: dict[str, str]) -> None:
+        if tag in APART:
+            self._line.pieces.append(" ")
         if tag in HEADINGS:
             self.end_line()
             self._line.is_heading = True

@@ -42,14 +42,12 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
     bound = ReportTemplate.procedures.through.objects.filter(
         reporttemplate_id=OuterRef("pk"), procedure_id__in=_entries_of(procedure)
     )
-    of_modality = Q(modality__in=modalities) if procedure.modality else Q()
     of_part = Q(modality__in=modalities, body_part_examined=body_part) if body_part else Q(pk=None)
     own = Q(owner__isnull=False)
     found = (
         ReportTemplate.objects.visible_to(who)
         .filter(site_id=site, is_active=True)
         .annotate(is_bound=Exists(bound))
-        .filter(Q(is_bound=True) | of_modality)
         .annotate(
             is_other=Case(When(language=language, then=Value(0)), default=Value(1), output_field=IntegerField()),
             place=Case(
@@ -62,6 +60,8 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
             ),
         )
     )
+    if procedure.modality:
+        found = found.filter(Q(is_bound=True) | Q(modality__in=modalities))
     return list(found.defer("content").order_by("is_other", "place", "name", "pk")[:MOST])
 
 

@@ -13,9 +13,9 @@ from pacs.models import ApplicationEntity, Volume
 from pacs.services.orthanc_nodes import nodes_of
 from radiology.admin.model_admin import ViewOnly
 from radiology.errors import InvalidValue, NotAllowed
-from radiology.models import ApiClient, AuditEvent, Procedure, Site
+from radiology.models import ApiClient, AuditEvent, Procedure, ReportMacro, ReportTemplate, Site
 from radiology.services import configuration
-from tests.factories import make_node, make_procedure, make_site, make_token, make_user
+from tests.factories import make_node, make_procedure, make_report_template, make_site, make_token, make_user
 from tests.radiology.admin_client import signed_in, superuser
 from worklist.models import WorklistSettings
 
@@ -230,3 +230,28 @@ def test_the_page_tells_what_is_wrong_and_lets_nobody_else_in() -> None:
     staff = signed_in(make_user("rina", is_staff=True))
     assert staff.get("/admin/configuration/").status_code in {302, 403}
     assert staff.get("/admin/configuration/?download").status_code in {302, 403}
+
+
+def test_the_sites_report_templates_go_along_with_their_procedures_and_personal_ones_stay(site: Site) -> None:
+    entry = make_procedure("CTTHX")
+    template = make_report_template("A", name="Toraks")
+    template.procedures.add(entry)
+    make_report_template("A", owner=make_user("rad", role="radiologist"), name="Own")
+    ReportMacro.objects.create(site=site, abbreviation="nl", text="Normal.")
+    text = configuration.export(who=None)
+    assert "Own" not in text and configuration.plan(text=text) == []
+    template.procedures.clear()
+    ReportTemplate.objects.filter(pk=template.pk).update(name="Changed")
+    ReportMacro.objects.all().delete()
+    (changed, new) = configuration.plan(text=text)
+    assert changed.values == {"name": ("Changed", "Toraks"), "procedures": ([], ["CTTHX"])} and new.is_new
+    configuration.apply(text=text, who=None)
+    template.refresh_from_db()
+    assert (template.name, template.version, list(template.procedures.all())) == ("Toraks", 2, [entry])
+    assert ReportTemplate.objects.filter(name="Own").count() == 1 and ReportMacro.objects.get().text == "Normal."
+    assert configuration.plan(text=text) == []
+    for wrong in (["NOWHERE"], "CTTHX", [1]):
+        document = json.loads(text)
+        document["report_templates"][0]["procedures"] = wrong
+        with pytest.raises(InvalidValue, match="report_templates 1"):
+            configuration.plan(text=json.dumps(document))
