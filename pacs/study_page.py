@@ -58,6 +58,7 @@ def study(request: PageRequest, study_instance_uid: str) -> HttpResponse:
             ("j", _("Next series")),
             ("k", _("Previous series")),
             ("v", _("View the images")),
+            *([("r", _("Read and report"))] if request.user.may("reports.write") else []),
             ("i", _("Images of the series")),
             ("h", _("Header of the series")),
             ("c", _("Correct the study")),

@@ -37,6 +37,9 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     impression = sections.pop(ReportSection.IMPRESSION, "")
     _record_read(request, found)
     asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
+    keys = [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))]
+    if request.user.may("reports.write"):
+        keys.append(("r", _("Amend or add")))
     context = {
         "report": found,
         "version": version,
@@ -48,7 +51,7 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "order": order,
         "patient": order.patient_ref,
         "viewer": f"{reverse('viewer')}?{urlencode(asked or {'StudyInstanceUIDs': procedure.study_instance_uid})}",
-        "keys": [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))],
+        "keys": keys,
     }
     return render(request, "radiology/report.html", context)
 

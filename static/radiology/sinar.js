@@ -58,6 +58,7 @@ document.addEventListener("keydown", (event) => {
     v: () => openFromRow("v"),
     p: () => openFromRow("p"),
     o: () => openFromRow("o"),
+    r: () => openFromRow("r"),
     e: () => openFromRow("e"),
     g: () => {
       chord = "g";
