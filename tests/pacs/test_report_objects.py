@@ -1,5 +1,6 @@
 """A published report is found in its study as DICOM objects, which independent programs read."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import BasicTextSRStorage, EncapsulatedPDFStorage
 
 from pacs.models import HeldObject, Instance, Removal, RemovalCode, ReportObject, Study
-from pacs.services import report_document, report_objects, report_sr
+from pacs.services import removal, report_document, report_objects, report_sr
 from pacs.services.report_sr import SECTIONS
 from radiology.errors import NotInstalled
 from radiology.models import (
@@ -30,7 +31,7 @@ from radiology.models import (
     Site,
     User,
 )
-from radiology.services import jobs
+from radiology.services import configuration, jobs
 from radiology.services.attached_reports import attach_report
 from radiology.services.report_pdf import pdf_of
 from radiology.services.report_versions import Content
@@ -103,6 +104,13 @@ def through_all(procedure: RequestedProcedure, who: User) -> Report:
         work()
     report.refresh_from_db()
     return report
+
+
+def configure(**values: Any) -> None:
+    """Read a configuration file in that says this of the site."""
+    entry = {"code": Site.objects.get().code, **values}
+    chief = User.objects.filter(is_superuser=True).first() or make_user("chief", is_superuser=True)
+    configuration.apply(who=chief, text=json.dumps({"sinar": configuration.FORMAT, "sites": [entry]}))
 
 
 def test_every_section_has_a_heading_and_a_concept() -> None:
@@ -334,9 +342,9 @@ def test_a_withdrawn_report_is_taken_out_with_a_rejection_note(
     assert files_of(study, "SR") == files_of(study, "DOC") == files_of(study, "KO") == []
     study.refresh_from_db()
     assert study.modalities_in_study == ["CT"] and study.number_of_study_related_instances == 2
-    removal = Removal.objects.get()
-    assert removal.code == RemovalCode.PATIENT_SAFETY and removal.agent == "reports"
-    assert removal.instances.count() == 9  # eight objects and the note
+    taken = Removal.objects.get()
+    assert taken.code == RemovalCode.PATIENT_SAFETY and taken.agent == "reports"
+    assert taken.instances.count() == 9  # eight objects and the note
     report_objects.watch_procedures(procedures=[procedure.pk])
     work()
     assert Removal.objects.count() == 1
@@ -344,6 +352,24 @@ def test_a_withdrawn_report_is_taken_out_with_a_rejection_note(
     work()
     [document] = objects_of(study, "SR")  # another report of the same examination
     assert "PredecessorDocumentsSequence" not in document
+
+
+def test_what_was_purged_before_the_report_was_withdrawn_does_not_come_back(
+    procedure: RequestedProcedure, radiologist: User
+) -> None:
+    study = imaged(procedure)
+    report = written(procedure, radiologist)
+    work()
+    [file] = files_of(study, "SR")
+    chief = make_user("chief", is_superuser=True)
+    series = [each.series_instance_uid for each in study.series.filter(modality="SR")]
+    removal.delete_images(who=chief, study=study, series_instance_uids=series, reason="Uji")
+    Removal.objects.update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert removal.purge(site=study.site) == 1
+    withdraw_report(report=report, version=report.version, reason="Pasien lain", who=radiologist)
+    work()
+    keep(dcmread(BytesIO(file)))
+    assert files_of(study, "SR") == files_of(study, "DOC") == []
 
 
 def test_a_report_withdrawn_at_once_is_never_seen(procedure: RequestedProcedure, radiologist: User) -> None:
@@ -360,14 +386,14 @@ def test_a_report_withdrawn_at_once_is_never_seen(procedure: RequestedProcedure,
 def test_the_site_chooses_what_is_stored(
     procedure: RequestedProcedure, radiologist: User, chosen: str, modalities: set[str]
 ) -> None:
-    Site.objects.update(report_objects=chosen)
+    configure(report_objects=chosen)
     study = imaged(procedure)
     report = written(procedure, radiologist)
     work()
     study.refresh_from_db()
     assert set(study.modalities_in_study) == {"CT", *modalities}
     withdraw_report(report=report, version=report.version, reason="x", who=radiologist)
-    Site.objects.update(report_objects="none")
+    configure(report_objects="none")
     work()
     study.refresh_from_db()
     assert study.modalities_in_study == ["CT"]
