@@ -5,7 +5,7 @@ The jobs of a procedure run in their order. What is stored has a row (`ReportObj
 that a job that runs again finds it done.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -232,37 +232,41 @@ def _file(version: ReportVersion, study: Study, kind: ReportObjectKind, made: by
 def _take_out(report: Report, code: RemovalCode, reason: str, *, study: int | None = None) -> None:
     """Hide what was stored of a report, all of it or that of one study, with a rejection note. Again changes nothing.
 
-    What has not arrived again yet is hidden when it does. Where nobody sees the study, there is no note.
+    What is not here any more is hidden when somebody sends it again. Where nobody sees the study, there is no note.
     """
     Report.objects.select_for_update(of=("self",), no_key=True).get(pk=report.pk)
     rows = ReportObject.objects.filter(version_ref__report_ref=report, removal=None).select_related("study_ref")
     if study is not None:
         rows = rows.filter(study_ref=study)
     by_uid = {row.sop_instance_uid: row for row in rows.order_by("pk")}
-    found = Instance.objects.filter(site=report.site_id, sop_instance_uid__in=list(by_uid)).select_related(
-        "series_ref__study_ref"
-    )
-    where: dict[int, list[Instance]] = {}
-    for instance in found.order_by("series_ref__study_ref", "series_ref", "instance_number", "pk"):
-        where.setdefault(instance.series_ref.study_ref_id, []).append(instance)
+    found = Instance.objects.filter(site=report.site_id, sop_instance_uid__in=list(by_uid)).select_related("series_ref")
+    here = {each.sop_instance_uid: each for each in found.order_by("series_ref", "instance_number", "pk")}
+    where: dict[int, list[str]] = {}
+    for uid in [*here, *(by_uid.keys() - here.keys())]:
+        place = here[uid].series_ref.study_ref_id if uid in here else by_uid[uid].study_ref_id
+        where.setdefault(place, []).append(uid)
     lock_studies(where)
-    for place, instances in where.items():
+    for place, uids in where.items():
         home = Study.objects.select_related("site", "patient_ref").get(pk=place)
-        who = ByReport(report.site_id)
-        made = None
-        if home.deleted_at is None:
-            made = file_note(who=who, study=home, instances=instances, code=code, reason=reason)
-        made = made or Removal.objects.create(
-            site_id=home.site_id,
-            study_ref=home,
-            study_instance_uid=home.study_instance_uid,
-            code=code,
-            reason=reason,
-            agent=str(who),
-        )
-        uids = [each.sop_instance_uid for each in instances]
+        made = _removal(home, [here[uid] for uid in uids if uid in here], code, reason)
         rejection.hide_by(removal=made, sop_instance_uids=uids)
         ReportObject.objects.filter(pk__in=[by_uid[uid].pk for uid in uids]).update(removal=made)
+
+
+def _removal(study: Study, instances: Sequence[Instance], code: RemovalCode, reason: str) -> Removal:
+    """With a note in the study, where there is somebody who would see it."""
+    who = ByReport(study.site_id)
+    noted = None
+    if instances and study.deleted_at is None:
+        noted = file_note(who=who, study=study, instances=instances, code=code, reason=reason)
+    return noted or Removal.objects.create(
+        site_id=study.site_id,
+        study_ref=study,
+        study_instance_uid=study.study_instance_uid,
+        code=code,
+        reason=reason,
+        agent=str(who),
+    )
 
 
 def _bring_back(taken: Removal) -> None:

@@ -17,7 +17,7 @@ from pacs.services.outgoing import part10_blocks
 from pacs.services.store import Source, receive_part10, store_instance
 from radiology.models import Job, JobState, Order, Patient, Report, ReportStatus, RequestedProcedure, Site, User
 from radiology.services import jobs
-from radiology.services.reports import sign_report, write_draft
+from radiology.services.reports import add_addendum, sign_report, write_draft
 from tests.factories import make_order, make_patient, make_requested_procedure
 from tests.pacs.objects import ct, part10
 
@@ -90,6 +90,26 @@ def written(
     """A report, signed."""
     report = write_draft(procedure=procedure, sections=texts or TEXT, who=who)
     sign_report(report=report, version=report.version, status=status, who=who)
+    report.refresh_from_db()
+    return report
+
+
+def through_all(procedure: RequestedProcedure, who: User) -> Report:
+    """A report that was preliminary, final, amended and added to, each version stored."""
+    report = written(procedure, who, ReportStatus.PRELIMINARY)
+    work()
+    for step in ("final", "amended", "appended"):
+        report.refresh_from_db()
+        if step == "final":
+            sign_report(report=report, version=report.version, who=who)
+        elif step == "amended":
+            report = write_draft(
+                procedure=procedure, sections={**TEXT, "impression": "Nodul kiri."}, version=report.version, who=who
+            )
+            sign_report(report=report, version=report.version, reason="Sisi tertukar", who=who)
+        else:
+            add_addendum(report=report, version=report.version, text="Ditelepon ke dr. Sari.", who=who)
+        work()
     report.refresh_from_db()
     return report
 

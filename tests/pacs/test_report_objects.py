@@ -13,14 +13,10 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import BasicTextSRStorage, EncapsulatedPDFStorage
 
-from pacs.models import HeldObject, Instance, Removal, RemovalCode, ReportObject, Study
-from pacs.services import report_document, report_objects, report_sr
+from pacs.models import HeldObject, Instance, Study
+from pacs.services import report_document, report_sr
 from pacs.services.report_sr import SECTIONS
-from radiology.errors import NotInstalled
 from radiology.models import (
-    Job,
-    JobState,
-    Report,
     ReportOrigin,
     ReportSection,
     ReportStatus,
@@ -30,21 +26,17 @@ from radiology.models import (
     Site,
     User,
 )
-from radiology.services import jobs
 from radiology.services.attached_reports import attach_report
 from radiology.services.report_pdf import pdf_of
 from radiology.services.report_versions import Content
-from radiology.services.reports import add_addendum, sign_report, withdraw_report, write_draft
 from tests.factories import make_patient, make_site, make_user
 from tests.pacs.reported import (
-    TEXT,
     errors_of,
     files_of,
-    image_of,
     imaged,
-    keep,
     objects_of,
     ordered,
+    through_all,
     tree_of,
     work,
     written,
@@ -83,26 +75,6 @@ def items(node: Dataset) -> dict[str, list[Dataset]]:
     for item in node.ContentSequence:
         found.setdefault(item.ConceptNameCodeSequence[0].CodeMeaning, []).append(item)
     return found
-
-
-def through_all(procedure: RequestedProcedure, who: User) -> Report:
-    """A report that was preliminary, final, amended and added to, each version stored."""
-    report = written(procedure, who, ReportStatus.PRELIMINARY)
-    work()
-    for step in ("final", "amended", "appended"):
-        report.refresh_from_db()
-        if step == "final":
-            sign_report(report=report, version=report.version, who=who)
-        elif step == "amended":
-            report = write_draft(
-                procedure=procedure, sections={**TEXT, "impression": "Nodul kiri."}, version=report.version, who=who
-            )
-            sign_report(report=report, version=report.version, reason="Sisi tertukar", who=who)
-        else:
-            add_addendum(report=report, version=report.version, text="Ditelepon ke dr. Sari.", who=who)
-        work()
-    report.refresh_from_db()
-    return report
 
 
 def test_every_section_has_a_heading_and_a_concept() -> None:
@@ -271,32 +243,6 @@ def test_what_nobody_is_named_for_is_not_verified(procedure: RequestedProcedure,
     assert errors_of(tool("dciodvfy"), file, tmp_path) == []
 
 
-def test_a_job_that_runs_again_or_died_half_way_makes_nothing_else(
-    procedure: RequestedProcedure, radiologist: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = imaged(procedure)
-    version = written(procedure, radiologist).versions.get()
-
-    def dies(**_: Any) -> bytes:
-        raise OSError("killed")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(report_objects, "encapsulated_report", dies)
-        work()
-    assert files_of(study, "SR") == [] and ReportObject.objects.count() == 0
-    job = Job.objects.get(kind=report_objects.STORE)
-    assert job.state == JobState.PENDING
-    Job.objects.update(next_attempt_at=job.created_at)
-    work()
-    first = files_of(study, "SR") + files_of(study, "DOC")
-    assert len(first) == 2
-    jobs.run_again(jobs=Job.objects.filter(kind=report_objects.STORE))
-    report_objects.watch_version(version=version)
-    work()
-    assert files_of(study, "SR") + files_of(study, "DOC") == first
-    assert ReportObject.objects.count() == 2 and HeldObject.objects.count() == 0
-
-
 def test_the_same_version_makes_the_same_bytes(procedure: RequestedProcedure, radiologist: User) -> None:
     study = imaged(procedure)
     report = written(procedure, radiologist)
@@ -310,89 +256,6 @@ def test_the_same_version_makes_the_same_bytes(procedure: RequestedProcedure, ra
     assert report_document.part10(stored) == report_document.part10(dcmread(BytesIO(made)))
     [paper] = objects_of(study, "DOC")
     assert paper.EncapsulatedDocument.rstrip(b"\0") == pdf_of(report=report)
-
-
-def test_a_version_published_late_does_not_follow_a_newer_one(procedure: RequestedProcedure, radiologist: User) -> None:
-    study = imaged(procedure)
-    report = written(procedure, radiologist, ReportStatus.PRELIMINARY)
-    Job.objects.filter(kind=report_objects.STORE).update(state=JobState.DEAD)
-    sign_report(report=report, version=report.version, who=radiologist)
-    work()
-    Job.objects.filter(state=JobState.DEAD).update(state=JobState.PENDING)
-    work()
-    assert [each.PreliminaryFlag for each in objects_of(study, "SR")] == ["FINAL"]
-    assert len(files_of(study, "DOC")) == 1
-
-
-def test_a_withdrawn_report_is_taken_out_with_a_rejection_note(
-    procedure: RequestedProcedure, radiologist: User
-) -> None:
-    study = imaged(procedure)
-    report = through_all(procedure, radiologist)
-    withdraw_report(report=report, version=report.version, reason="Pasien lain", who=radiologist)
-    work()
-    assert files_of(study, "SR") == files_of(study, "DOC") == files_of(study, "KO") == []
-    study.refresh_from_db()
-    assert study.modalities_in_study == ["CT"] and study.number_of_study_related_instances == 2
-    removal = Removal.objects.get()
-    assert removal.code == RemovalCode.PATIENT_SAFETY and removal.agent == "reports"
-    assert removal.instances.count() == 9  # eight objects and the note
-    report_objects.watch_procedures(procedures=[procedure.pk])
-    work()
-    assert Removal.objects.count() == 1
-    written(procedure, radiologist, impression="Normal.")
-    work()
-    [document] = objects_of(study, "SR")  # another report of the same examination
-    assert "PredecessorDocumentsSequence" not in document
-
-
-def test_a_report_withdrawn_at_once_is_never_seen(procedure: RequestedProcedure, radiologist: User) -> None:
-    study = imaged(procedure)
-    report = written(procedure, radiologist)
-    withdraw_report(report=report, version=report.version, reason="Pasien lain", who=radiologist)
-    work()
-    assert not Instance.objects.filter(series_ref__study_ref=study, series_ref__modality__in=["SR", "DOC"]).exists()
-
-
-@pytest.mark.parametrize(
-    ("chosen", "modalities"), [("both", {"SR", "DOC"}), ("sr", {"SR"}), ("pdf", {"DOC"}), ("none", set())]
-)
-def test_the_site_chooses_what_is_stored(
-    procedure: RequestedProcedure, radiologist: User, chosen: str, modalities: set[str]
-) -> None:
-    Site.objects.update(report_objects=chosen)
-    study = imaged(procedure)
-    report = written(procedure, radiologist)
-    work()
-    study.refresh_from_db()
-    assert set(study.modalities_in_study) == {"CT", *modalities}
-    withdraw_report(report=report, version=report.version, reason="x", who=radiologist)
-    Site.objects.update(report_objects="none")
-    work()
-    study.refresh_from_db()
-    assert study.modalities_in_study == ["CT"]
-
-
-def test_a_server_without_pango_stores_the_words_and_says_why_the_pdf_waits(
-    procedure: RequestedProcedure, radiologist: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = imaged(procedure)
-    written(procedure, radiologist)
-
-    def lacks(**_: Any) -> bytes:
-        raise NotInstalled("install the Debian packages libpango-1.0-0")
-
-    with monkeypatch.context() as without:
-        without.setattr(report_objects, "pdf_of", lacks)
-        work()
-        work()
-    assert len(files_of(study, "SR")) == 1 and files_of(study, "DOC") == []
-    waiting = Job.objects.get(kind=report_objects.STORE_PDF)
-    assert waiting.state == JobState.PENDING and "libpango" in waiting.error and waiting.attempts == 0
-    assert Job.objects.get(kind=report_objects.STORE).state == JobState.DONE
-    Job.objects.filter(pk=waiting.pk).update(next_attempt_at=waiting.created_at)
-    work()
-    assert len(files_of(study, "DOC")) == 1 and len(files_of(study, "SR")) == 1
 
 
 HOSTILE = "a\x00\x07\x1b\\b^c=d \U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \u202e\t<&>\r\nbaris"
@@ -448,16 +311,3 @@ def test_names_of_three_groups_and_patients_of_another_site(tool: Tool, tmp_path
     assert "Kim^Hana=金^花=キム^ハナ" in tree
     [own] = objects_of(mine, "SR")
     assert own.SOPInstanceUID != document.SOPInstanceUID and own.TimezoneOffsetFromUTC == "+0700"
-
-
-def test_the_report_of_images_that_come_again_after_they_were_hidden_is_stored(
-    procedure: RequestedProcedure, radiologist: User
-) -> None:
-    study = imaged(procedure)
-    Study.objects.filter(pk=study.pk).update(deleted_at=study.created_at, deletion_reason="empty")
-    written(procedure, radiologist)
-    work()
-    assert files_of(study, "SR") == []
-    keep(image_of(procedure))
-    work()
-    assert len(files_of(study, "SR")) == len(files_of(study, "DOC")) == 1
