@@ -71,7 +71,7 @@ def test_no_two_share_more_than_three_fifths_of_their_text(language: str) -> Non
 def test_the_two_languages_are_not_one_text_under_two_names() -> None:
     for each in usual_templates():
         first, second = (words(each[language]["content"]) for language in LANGUAGES)
-        assert difflib.SequenceMatcher(None, first, second, autojunk=False).ratio() < 0.4, each["code"]
+        assert difflib.SequenceMatcher(None, first, second, autojunk=False).ratio() < 0.5, each["code"]
 
 
 def test_they_fit_the_usual_procedures() -> None:
