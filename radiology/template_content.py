@@ -63,6 +63,11 @@ def blank_of(field: Mapping[str, Any]) -> str:
     return f"[{field['unit']}]" if field["kind"] == "number" and field.get("unit") else "[  ]"
 
 
+def are_brackets_closed(text: str) -> bool:
+    """Whether each bracket holds something, is closed, and none lies within another."""
+    return re.fullmatch(r"(?:[^\[\]]|\[[^\[\]]+\])*", text) is not None
+
+
 def _html(paragraphs: list[Mapping[str, Any]], normal: bool) -> Iterator[str]:
     in_list = False
     for each in paragraphs:
@@ -158,7 +163,7 @@ def _text(
         raise _wrong(place, _("“%s” has a line end or a control character: begin a new paragraph") % key)
     if plain and re.search(r"[\[\]|]", text):
         raise _wrong(place, _("“%s” has none of [ ] |") % key)
-    if not re.fullmatch(r"(?:[^\[\]]|\[[^\[\]]+\])*", text):
+    if not are_brackets_closed(text):
         raise _wrong(place, _("in “%s” a bracket is empty, not closed, or within another") % key)
     return text
 

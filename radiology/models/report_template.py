@@ -14,7 +14,7 @@ from radiology.models.procedure import Procedure
 from radiology.models.site import DEFAULT_SITE, Site
 from radiology.models.text import KeyField
 from radiology.models.user import User
-from radiology.template_content import checked
+from radiology.template_content import are_brackets_closed, checked
 
 LONGEST_MACRO = 4000
 
@@ -157,3 +157,5 @@ class ReportMacro(models.Model):
         self.text = self.text.replace("\r\n", "\n").replace("\r", "\n").strip()
         if len(self.text) > LONGEST_MACRO or any(ord(sign) < 32 and sign != "\n" for sign in self.text):
             raise ValidationError({"text": _("At most 4,000 characters, and none that cannot be seen.")})
+        if not are_brackets_closed(self.text):
+            raise ValidationError({"text": _("A bracket is empty, not closed, or within another.")})

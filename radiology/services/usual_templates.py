@@ -23,7 +23,7 @@ from radiology.models import (
 from radiology.services import audit
 from radiology.template_content import checked
 
-MODALITIES = ("dx", "ct", "mr", "us", "mg")
+MODALITIES = ("dx", "px", "rf", "ct", "mr", "us", "mg", "bmd")
 
 
 @dataclass(frozen=True)

@@ -198,8 +198,16 @@ def test_what_is_wrong_is_named_and_nothing_is_written(radiologist: Any) -> None
     with pytest.raises(InvalidValue) as raised:
         write_template(who=radiologist, values=VALUES, procedures=[make_procedure(site=make_site())])
     assert raised.value.field == "procedures"
-    with pytest.raises(InvalidValue):
-        write_macro(who=radiologist, values={"abbreviation": ".x", "text": "y"})
+    for macro, field in (
+        ({"abbreviation": ".x", "text": "y"}, "abbreviation"),
+        ({"abbreviation": "x", "text": "[kanan|kiri"}, "text"),
+        ({"abbreviation": "x", "text": "a\x07"}, "text"),
+        ({"abbreviation": "x", "text": "y" * 4001}, "text"),
+        ({"abbreviation": "x", "text": ""}, "text"),
+    ):
+        with pytest.raises(InvalidValue) as raised:
+            write_macro(who=radiologist, values=macro)
+        assert raised.value.field == field
     assert not ReportTemplate.objects.exists() and not ReportMacro.objects.exists()
     write_template(who=radiologist, values=VALUES)
     with pytest.raises(InvalidValue):

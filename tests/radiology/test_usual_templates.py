@@ -28,7 +28,7 @@ def test_there_are_enough_of_every_modality_in_both_languages() -> None:
     count = {
         name: sum(each["modality"] == name for each in usual_templates()) for name in ("DX", "CT", "MR", "US", "MG")
     }
-    assert sum(count.values()) >= 44 and min(count.values()) >= 2
+    assert sum(count.values()) >= 60 and min(count.values()) >= 2
     assert all(each[language]["name"] for each in usual_templates() for language in LANGUAGES)
     assert len({each["code"] for each in usual_templates()}) == len(usual_templates())
     assert len(usual_macros()) >= 15
@@ -71,7 +71,7 @@ def test_no_two_share_more_than_three_fifths_of_their_text(language: str) -> Non
 def test_the_two_languages_are_not_one_text_under_two_names() -> None:
     for each in usual_templates():
         first, second = (words(each[language]["content"]) for language in LANGUAGES)
-        assert difflib.SequenceMatcher(None, first, second, autojunk=False).ratio() < 0.4, each["code"]
+        assert difflib.SequenceMatcher(None, first, second, autojunk=False).ratio() < 0.5, each["code"]
 
 
 def test_they_fit_the_usual_procedures() -> None:
@@ -80,9 +80,7 @@ def test_they_fit_the_usual_procedures() -> None:
     for each in usual_templates():
         for code in each["procedures"]:
             assert CATALOGUE[code]["modality"] == each["modality"], (each["code"], code)
-    for code, row in CATALOGUE.items():
-        if row["modality"] in {"DX", "CT", "MR", "US", "MG"}:
-            assert code in bound, f"nobody wrote a template for {code}"
+    assert set(CATALOGUE) == bound, "nobody wrote a template for these"
 
 
 @pytest.mark.django_db
