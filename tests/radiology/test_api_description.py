@@ -31,6 +31,7 @@ from tests.factories import (
     make_performed,
     make_procedure,
     make_report,
+    make_report_template,
     make_requested_procedure,
     make_series,
     make_step,
@@ -101,7 +102,7 @@ def strict(schema: Any) -> Any:
 
 
 # Parameters without which an address has no answer.
-NEEDED = {"/slots": {"modality": "CT"}}
+NEEDED = {"/slots": {"modality": "CT"}, "/report-templates": {"procedure": "{procedure}"}}
 COMPONENTS = strict(DOCUMENT["components"])
 
 
@@ -149,6 +150,7 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "attachment": str(letter.public_id),
         "case": str(case.public_id),
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
+        "template": str(make_report_template().public_id),
         "webhook": str(webhook.public_id),
         "report": str(make_report(order.requested_procedures.get(), findings="Normal.").public_id),
     }
@@ -159,7 +161,8 @@ def test_answers_are_as_described(archive: dict[str, Any]) -> None:
     for path, method, _ in OPERATIONS:
         if method == "get":
             address = path.format(**archive).strip("/")
-            response = program.get(address, **NEEDED.get(path, {}))
+            needed = {name: value.format(**archive) for name, value in NEEDED.get(path, {}).items()}
+            response = program.get(address, **needed)
             assert response.status_code == 200, (path, response.content)
             require_as_described(response, path)
             require_as_described(program.get(address, nonsense="1"), path)
