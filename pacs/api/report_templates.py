@@ -38,10 +38,16 @@ class TemplateShape(serializers.Serializer):
     is_personal = serializers.BooleanField(help_text="The caller's own.")
 
 
+class FittingTemplate(TemplateShape):
+    """A template among those for a procedure."""
+
+    fits = serializers.CharField(help_text="`procedure` (bound to it), `body_part` or only `modality`")
+
+
 class TemplateList(serializers.Serializer):
     """Templates, best first."""
 
-    data = TemplateShape(many=True)  # type: ignore[assignment]
+    data = FittingTemplate(many=True)  # type: ignore[assignment]
 
 
 class HtmlSections(Sections):
@@ -91,7 +97,7 @@ class ReportTemplates(ApiView):
             requested_procedure_id="",
         )
         found = templates_for(who=request.user, procedure=procedure, language=self.asked["language"])
-        return json_answer(request, {"data": [_entry(each) for each in found]})
+        return json_answer(request, {"data": [{**_entry(each), "fits": each.fits} for each in found]})
 
 
 class OneReportTemplate(ApiView):

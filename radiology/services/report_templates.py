@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
+from django.db.models import Case, CharField, Exists, F, IntegerField, OuterRef, Q, Value, When
 from django.utils.translation import gettext as _
 
 from radiology.errors import InvalidValue, NotAllowed, PreconditionFailed
@@ -34,7 +34,7 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
 
     Those in `language` come before all others. Among them: one's own that fit the catalogue entry or the body part;
     those bound to the entry; those of the same modality and body part; one's own and then the site's of the modality.
-    A procedure without a modality is offered them all.
+    A procedure without a modality is offered them all. Each says in `fits` how: `procedure`, `body_part` or `modality`.
     """
     site: Any = procedure.order_ref.site_id
     body_part = procedure.body_part_examined
@@ -50,6 +50,12 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
         .annotate(is_bound=Exists(bound))
         .annotate(
             is_other=Case(When(language=language, then=Value(0)), default=Value(1), output_field=IntegerField()),
+            fits=Case(
+                When(is_bound=True, then=Value("procedure")),
+                When(of_part, then=Value("body_part")),
+                default=Value("modality"),
+                output_field=CharField(),
+            ),
             place=Case(
                 When(own & (Q(is_bound=True) | of_part), then=Value(0)),
                 When(is_bound=True, then=Value(1)),

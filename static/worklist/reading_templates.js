@@ -9,6 +9,7 @@ const normalButton = root.querySelector('[data-do="normal"]');
 const language = document.documentElement.lang.slice(0, 2) === "id" ? "id" : "en";
 let templates = null;
 let chosen = null;
+let mode = "blank";
 
 const get = (address) => fetch(address, { headers: { Accept: "application/json" } }).then((response) => (response.ok ? response.json() : Promise.reject(response)));
 
@@ -18,7 +19,16 @@ async function load() {
   templates = found.data;
 }
 
-async function open() {
+// Without somebody's choice only what is meant for this examination says that it is normal.
+const meant = () => {
+  const mine = templates.filter((each) => each.language === templates[0].language);
+  const bound = mine.filter((each) => each.fits === "procedure");
+  const alike = mine.filter((each) => each.fits === "body_part");
+  return bound[0] ?? (alike.length === 1 ? alike[0] : null);
+};
+
+async function open(wanted = "blank") {
+  mode = wanted;
   try {
     await load();
   } catch {
@@ -40,7 +50,7 @@ function fill() {
       button.type = "button";
       const about = Object.assign(document.createElement("span"), { className: "text-secondary", textContent: ` ${each.language}` });
       button.append(each.name, about);
-      button.addEventListener("click", () => choose(each, false));
+      button.addEventListener("click", () => choose(each));
       const item = document.createElement("li");
       item.append(button);
       return item;
@@ -48,7 +58,7 @@ function fill() {
   );
 }
 
-async function choose(each, normal) {
+async function choose(each) {
   dialog.close();
   try {
     chosen = await get(`${API}/${each.public_id}`);
@@ -57,7 +67,7 @@ async function choose(each, normal) {
     return;
   }
   normalButton.hidden = false;
-  put(normal ? chosen.normal : chosen.blank);
+  put(chosen[mode]);
 }
 
 // What is written already stays: a section that says something gets the template's text behind it, unless that is the
@@ -90,8 +100,13 @@ async function normal() {
     window.reading.say(words.noTemplates, "urgent");
     return;
   }
-  if (templates.length) await choose(templates[0], true);
-  else window.reading.say(words.noTemplates);
+  const best = templates.length ? meant() : null;
+  if (!best) {
+    await open("normal");
+    return;
+  }
+  mode = "normal";
+  await choose(best);
 }
 
 search.addEventListener("input", fill);
@@ -107,13 +122,14 @@ dialog.addEventListener("keydown", (event) => {
     buttons[0]?.click();
   }
 });
-root.querySelector('[data-do="template"]').addEventListener("click", open);
+root.querySelector('[data-do="template"]').addEventListener("click", () => open());
 normalButton.addEventListener("click", normal);
 document.addEventListener("keydown", (event) => {
   if (!event.altKey || event.ctrlKey || event.metaKey) return;
   if (event.code === "KeyT" || event.code === "KeyN") {
     event.preventDefault();
-    (event.code === "KeyT" ? open : normal)();
+    if (event.code === "KeyT") open();
+    else normal();
   }
 });
 

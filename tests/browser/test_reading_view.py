@@ -9,13 +9,14 @@ from django.contrib.auth.models import Group
 from playwright.sync_api import BrowserContext, Page, expect
 
 from pacs.models import Study
-from radiology.models import Report, ReportMacro, Role, User
+from radiology.models import Report, ReportMacro, ReportTemplate, Role, User
+from radiology.services.reports import discard_draft
 from radiology.services.usual_templates import add_usual_templates
 from tests.browser.conftest import PASSWORD, sign_in
 from tests.browser.test_viewer import wait_for_images
 from tests.browser.volume import ct_volume
 from tests.daemons import wait_until
-from tests.factories import default_site, make_order, make_study
+from tests.factories import default_site, make_order, make_procedure, make_study
 from worklist.services.reading_rows import refresh_studies
 
 
@@ -120,6 +121,33 @@ def test_a_template_is_chosen_filled_and_made_normal_by_the_keyboard(
     expect(signed_in.locator('[data-section="impression"] .ProseMirror')).not_to_be_empty()
     wait_until(lambda: stored("impression") != "", what="the text kept")
     assert complaints == []
+
+
+def test_what_is_normal_is_only_said_by_a_template_that_is_meant_or_chosen(signed_in: Page, reading: str) -> None:
+    add_usual_templates(default_site())
+    signed_in.goto(reading)
+    signed_in.keyboard.press("Alt+n")
+    dialog = signed_in.locator("#template-dialog")
+    expect(dialog).to_be_visible()
+    assert stored() == ""
+    signed_in.keyboard.type("head without")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.locator('[data-section="impression"] .ProseMirror')).not_to_be_empty()
+    assert "[" not in findings(signed_in)
+    wait_until(lambda: stored("impression") != "", what="the text kept")
+    signed_in.keyboard.press("Alt+t")
+    signed_in.keyboard.press("Escape")
+    report = Report.objects.get()
+    procedure = report.requested_procedure_ref
+    discard_draft(report=report, version=report.version)
+    bound = ReportTemplate.objects.get(code="CT-HEAD", language="en")
+    procedure.procedure_ref = make_procedure("X1")
+    procedure.save()
+    bound.procedures.add(procedure.procedure_ref)
+    signed_in.goto(reading)
+    signed_in.keyboard.press("Alt+n")
+    wait_until(lambda: stored("impression") != "", what="the text kept")
+    expect(dialog).to_be_hidden()
 
 
 def test_an_abbreviation_becomes_its_text(signed_in: Page, reading: str) -> None:
