@@ -65,6 +65,7 @@ from radiology.models import (
     Site,
     User,
 )
+from radiology.services.critical_results import raise_critical
 from radiology.services.merges import merge_patients
 from radiology.services.order_attachments import add_attachment
 from tests.factories import (
@@ -196,6 +197,11 @@ class Things:
             ("order", "public_id"): self.rows["order"],
             ("report", "public_id"): self.rows["report"],
             ("report-letter", "public_id"): self.rows["report"],
+            ("reading-critical", "public_id"): self.rows["ordered"],
+            **{
+                (f"critical-{name}", "public_id"): self.rows["critical"]
+                for name in ("result", "acknowledge", "withdraw")
+            },
             **{
                 (f"order-{name}", "public_id"): self.rows["order"]
                 for name in (
@@ -355,6 +361,9 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "performed": performed.sop_instance_uid,
         "order": ordered.public_id,
         "report": make_report(ordered.requested_procedures.get(), findings=planned_as).public_id,
+        "critical": raise_critical(
+            procedure=ordered.requested_procedures.get(), finding=MARK, category="red", who=None
+        )[0].public_id,
         "template": make_report_template(f"T-{site.code[:6]}", site=site, name=MARK).public_id,
         "ordered": ordered.requested_procedures.get().public_id,
         "attachment": letter.public_id,
