@@ -30,7 +30,7 @@ function entry(each) {
   const link = element("a", { href: each.address, target: "_blank", textContent: each.finding });
   const item = element("li", { className: each.isOpen ? each.category : "over" }, link, element("p", { textContent: each.state }));
   if (!each.isOpen) return item;
-  const told = element("input", { className: "form-control", maxLength: 324, placeholder: dialog.dataset.told, ariaLabel: dialog.dataset.told });
+  const told = element("input", { className: "form-control", maxLength: 324, placeholder: dialog.dataset.whom, ariaLabel: dialog.dataset.whom });
   const noted = element("button", { type: "button", className: "btn btn-sm", textContent: dialog.dataset.told });
   noted.addEventListener("click", () => send({ result: each.id, told: told.value, readBack: form.readBack.checked }));
   const reason = element("input", { className: "form-control", maxLength: 200, placeholder: dialog.dataset.why, ariaLabel: dialog.dataset.why });

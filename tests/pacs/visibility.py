@@ -135,6 +135,7 @@ class Things:
             "attachment": self.rows["attachment"],
             "report": self.rows["report"],
             "template": self.rows["template"],
+            "critical_result": self.rows["critical"],
             "case": self.rows["case"].public_id,
             "merge": self.rows["merge"],
             "removals": self.rows["removal"],
