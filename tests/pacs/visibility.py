@@ -198,7 +198,9 @@ class Things:
             ("order", "public_id"): self.rows["order"],
             ("report", "public_id"): self.rows["report"],
             ("report-letter", "public_id"): self.rows["report"],
-            ("reading-critical", "public_id"): self.rows["ordered"],
+            **{
+                (f"reading-{name}", "public_id"): self.rows["ordered"] for name in ("view", "draft", "sign", "critical")
+            },
             **{
                 (f"critical-{name}", "public_id"): self.rows["critical"]
                 for name in ("result", "acknowledge", "withdraw")
