@@ -23,6 +23,7 @@ from pacs.pages import etag, refusal
 from pacs.services import health, search, unknown_patients
 from pacs.services.held_cases import CONFLICTS, QUARANTINE
 from radiology.accounts import PageRequest, signed_in
+from radiology.critical_pages import of_person
 from radiology.models import Job, JobState, Order, Patient, PatientIdentifier, User
 from radiology.notices import say
 from radiology.services.links import is_linked, linked_patients
@@ -69,6 +70,7 @@ def home(request: PageRequest, lead: dict[str, Any] | None = None) -> HttpRespon
         "transfers": running_transfers(request.user),
         "health": health.signs() if request.user.is_staff else [],
         "keys": [("j", _("Next study")), ("k", _("Previous study")), ("v", _("View its images"))],
+        **of_person(request),
         **(lead or {}),
     }
     return render(request, "pacs/home.html", context)

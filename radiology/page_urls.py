@@ -1,8 +1,8 @@
-"""The addresses of the pages about orders and reports."""
+"""The addresses of the pages about orders, reports and critical results."""
 
 from django.urls import path
 
-from radiology import order_entry, order_pages, report_pages
+from radiology import critical_pages, order_entry, order_pages, report_pages
 
 urlpatterns = [
     path("orders", order_pages.orders, name="orders"),
@@ -20,4 +20,9 @@ urlpatterns = [
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>/restore", order_pages.reattach, name="order-reattach"),
     path("reports/<uuid:public_id>", report_pages.report, name="report"),
     path("reports/<uuid:public_id>/pdf", report_pages.letter, name="report-letter"),
+    path("critical", critical_pages.results, name="critical-results"),
+    path("critical/mine", critical_pages.mine, name="critical-mine"),
+    path("critical/<uuid:public_id>", critical_pages.critical_result, name="critical-result"),
+    path("critical/<uuid:public_id>/acknowledge", critical_pages.acknowledge, name="critical-acknowledge"),
+    path("critical/<uuid:public_id>/withdraw", critical_pages.withdraw, name="critical-withdraw"),
 ]

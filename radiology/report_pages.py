@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from radiology.accounts import PageRequest, signed_in
+from radiology.critical_pages import of_report
 from radiology.errors import RadiologyError, outcome_of
 from radiology.models import AuditAction, Report, ReportSection
 from radiology.pages import refusal
@@ -47,6 +48,7 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "impression": impression,
         "sections": sections.items(),
         "has_text": bool(version.texts or version.addenda),
+        "critical": of_report(request, procedure),
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,

@@ -28,3 +28,7 @@ patient_merged = Signal()
 # A merge was taken back; what it had moved is the merged patient's again. Sent within the transaction.
 # Keywords: merge (PatientMerge), survivor (Patient), merged (Patient).
 patient_unmerged = Signal()
+
+# A critical result was raised, escalated, acknowledged or withdrawn. Sent within the transaction.
+# Keywords: result (CriticalResult), change (CriticalEventKind), who.
+critical_result_changed = Signal()

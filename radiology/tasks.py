@@ -5,7 +5,7 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from radiology.services import jobs, upkeep  # noqa: F401  (registers its handlers)
+from radiology.services import critical_escalation, critical_mail, jobs, upkeep  # noqa: F401  (registers handlers)
 
 log = structlog.get_logger(__name__)
 

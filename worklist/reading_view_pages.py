@@ -50,6 +50,7 @@ KEYS = [
     ("Alt N", gettext_noop("Normal findings")),
     ("Alt M", gettext_noop("Insert the newest measurement")),
     ("Alt D", gettext_noop("Dictate, or stop")),
+    ("Alt C", gettext_noop("Critical result")),
     ("Alt W", gettext_noop("Images on the second screen")),
 ]
 
@@ -61,7 +62,7 @@ KEYS = [
 def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
     """GET /reading/<requested procedure>: who opens it has it, unless somebody else does."""
     try:
-        procedure = _procedure(request, public_id)
+        procedure = procedure_of(request, public_id)
         if not request.user.may("reports.write"):
             return _for_readers(request, procedure)
         reading, held = _claimed(request, procedure)
@@ -124,7 +125,7 @@ def screen(request: PageRequest) -> HttpResponse:
     return render(request, "worklist/reading_screen.html", {})
 
 
-def _answers(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+def answers(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """JSON for the page's own script: whoever is no longer signed in, or refused, is told why in the answer."""
 
     @wraps(view)
@@ -143,17 +144,17 @@ def _answers(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespons
     return wrapped
 
 
-@method_decorator([never_cache, _answers], name="dispatch")
+@method_decorator([never_cache, answers], name="dispatch")
 class Draft(View):
     """`/reading/<requested procedure>/draft`: the report as it is being written."""
 
     def get(self, request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
-        return JsonResponse(_state(_report(_procedure(request, public_id))))
+        return JsonResponse(_state(_report(procedure_of(request, public_id))))
 
     def put(self, request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         """Keep what was typed: `sections` (markup by name), the `version` it was typed on, and by whom (`user`)."""
-        procedure = _procedure(request, public_id)
-        given = _body(request)
+        procedure = procedure_of(request, public_id)
+        given = body_of(request)
         report = _report(procedure)
         if report is None and given.get("version"):
             raise Conflict(_("This report is gone: somebody threw it away."), field="version")
@@ -174,8 +175,8 @@ class Draft(View):
 
     def delete(self, request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         """Throw away what is being written; what was signed before stands."""
-        report = _report(_procedure(request, public_id))
-        version = _body(request).get("version")
+        report = _report(procedure_of(request, public_id))
+        version = body_of(request).get("version")
         if report is not None:
             report = discard_draft(
                 report=report, version=version or 0, who=request.user, address=audit.address_of(request)
@@ -188,11 +189,11 @@ draft = Draft.as_view()
 
 @require_POST
 @never_cache
-@_answers
+@answers
 def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """POST …/sign: `status`, `version` and `password`; once it is signed a `reason`, or an `addendum`."""
-    procedure = _procedure(request, public_id)
-    given = _body(request)
+    procedure = procedure_of(request, public_id)
+    given = body_of(request)
     report = _report(procedure)
     if report is None:
         raise NotFound(_("There is nothing to sign: write the report first."), field="report")
@@ -216,7 +217,7 @@ def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     return JsonResponse({"status": made.status, "report": reverse("report", args=[report.public_id])})
 
 
-def _body(request: PageRequest) -> dict[str, Any]:
+def body_of(request: PageRequest) -> dict[str, Any]:
     """What the page's script sends; whoever it was written by must be whoever sends it."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not length.isdigit() or int(length) > LARGEST_BODY:
@@ -234,7 +235,7 @@ def _body(request: PageRequest) -> dict[str, Any]:
     return given
 
 
-def _procedure(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedure:
+def procedure_of(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedure:
     found = RequestedProcedure.objects.select_related("order_ref__patient_ref", "order_ref__site", "procedure_ref")
     if not request.user.sees_every_site:
         found = found.filter(order_ref__site=request.user.site)

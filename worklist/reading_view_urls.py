@@ -1,5 +1,6 @@
 from django.urls import path
 
+from worklist import reading_critical
 from worklist import reading_view_pages as pages
 
 urlpatterns = [
@@ -8,4 +9,5 @@ urlpatterns = [
     path("reading/<uuid:public_id>", pages.view, name="reading-view"),
     path("reading/<uuid:public_id>/draft", pages.draft, name="reading-draft"),
     path("reading/<uuid:public_id>/sign", pages.sign, name="reading-sign"),
+    path("reading/<uuid:public_id>/critical", reading_critical.critical, name="reading-critical"),
 ]

@@ -31,6 +31,7 @@ class WebhookEvent(models.TextChoices):
     STUDY_COMPLETE = "study.complete", _("A study is complete")
     REPORT_FINAL = "report.final", _("A report was signed, amended or added to")
     REPORT_WITHDRAWN = "report.withdrawn", _("A report was withdrawn: it was entered in error")
+    REPORT_CRITICAL = "report.critical", _("A critical result was raised, told further, acknowledged or withdrawn")
 
 
 # What a client must be allowed to read to be told of it: one of these scopes.
@@ -41,6 +42,7 @@ SCOPES_OF = {
     WebhookEvent.STUDY_COMPLETE: ("studies.read",),
     WebhookEvent.REPORT_FINAL: ("studies.read", "reports.write"),
     WebhookEvent.REPORT_WITHDRAWN: ("studies.read", "reports.write"),
+    WebhookEvent.REPORT_CRITICAL: ("studies.read", "reports.write"),
 }
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from integrations.models import Webhook, WebhookDelivery
 from pacs.models import Study
-from radiology.models import ApiClient, Job, Order, Report
+from radiology.models import ApiClient, CriticalResult, Job, Order, Report
 from radiology.services import jobs
 from radiology.services.rows import Sought
 from worklist.models import ScheduledProcedureStep
@@ -143,6 +143,33 @@ def of_report(report: Report) -> Happening:
             "pdf": reverse("api-report-pdf", args=[report.public_id]),
             "viewer": f"/viewer?StudyInstanceUIDs={uid}",
         },
+    )
+
+
+def of_critical_result(result: CriticalResult, change: str) -> Happening:
+    """A critical result: of which examination, how urgent, and what became of it; not what was found."""
+    procedure = result.requested_procedure_ref
+    order, uid = procedure.order_ref, procedure.study_instance_uid
+    acknowledged_at = result.acknowledged_at.isoformat() if result.acknowledged_at else None
+    return Happening(
+        result.site_id,
+        str(result.public_id),
+        {
+            "critical_result": str(result.public_id),
+            "change": change,
+            "category": result.category,
+            "state": result.state,
+            "escalations": result.level,
+            "raised_at": result.raised_at.isoformat(),
+            "acknowledged_at": acknowledged_at,
+            "acknowledged_how": result.acknowledged_how,
+            "order": str(order.public_id),
+            "accession_number": order.accession_number,
+            "placer_order_number": order.placer_order_number,
+            "requested_procedure_id": procedure.requested_procedure_id,
+            "study_instance_uid": uid,
+        },
+        {"critical_result": f"/critical/{result.public_id}", "viewer": f"/viewer?StudyInstanceUIDs={uid}"},
     )
 
 

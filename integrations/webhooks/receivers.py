@@ -6,11 +6,11 @@ from typing import Any
 from django.dispatch import receiver
 
 from integrations.models import WebhookEvent
-from integrations.webhooks.events import of_order, of_report, of_studies, of_study, tell
+from integrations.webhooks.events import of_critical_result, of_order, of_report, of_studies, of_study, tell
 from pacs.models import Study
 from pacs.signals import studies_stored
-from radiology.models import Order, Report, ReportStatus
-from radiology.signals import order_changed, order_placed, report_published
+from radiology.models import CriticalResult, Order, Report, ReportStatus
+from radiology.signals import critical_result_changed, order_changed, order_placed, report_published
 from worklist.models import ScheduledProcedureStep, StepStatus
 from worklist.signals import step_moved, study_completed
 
@@ -56,3 +56,13 @@ def tell_of_report(report: Report, **_: Any) -> None:
         tell(event=WebhookEvent.REPORT_FINAL, site_id=report.site_id, about=lambda: [of_report(report)])
     elif report.status == ReportStatus.ENTERED_IN_ERROR:
         tell(event=WebhookEvent.REPORT_WITHDRAWN, site_id=report.site_id, about=lambda: [of_report(report)])
+
+
+@receiver(critical_result_changed)
+def tell_of_critical_result(result: CriticalResult, change: str, **_: Any) -> None:
+    """Also that somebody knows: until then, whoever listens may have to call."""
+    tell(
+        event=WebhookEvent.REPORT_CRITICAL,
+        site_id=result.site_id,
+        about=lambda: [of_critical_result(result, str(change))],
+    )

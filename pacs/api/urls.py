@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from pacs.api import (
     archives,
     changes,
+    critical_results,
     instances,
     order_changes,
     order_procedures,
@@ -135,6 +136,12 @@ urlpatterns = [
     path("reports/<uuid:report>/sign", report_changes.SignReport.as_view(), name="api-report-sign"),
     path("reports/<uuid:report>/addenda", report_changes.ReportAddenda.as_view(), name="api-report-addenda"),
     path("reports/<uuid:report>/withdraw", report_changes.WithdrawReport.as_view(), name="api-report-withdraw"),
+    path("critical-results", critical_results.SearchCriticalResults.as_view(), name="api-critical-results"),
+    path(
+        "critical-results/<uuid:critical_result>/acknowledge",
+        critical_results.AcknowledgeCriticalResult.as_view(),
+        name="api-critical-result-acknowledge",
+    ),
     path("report-templates", report_templates.ReportTemplates.as_view(), name="api-report-templates"),
     path(
         "report-templates/<uuid:template>",

@@ -3,6 +3,7 @@
 from radiology.admin import (
     access,
     catalogue,
+    critical_results,
     operations,
     orders,
     patient_history,
@@ -15,6 +16,7 @@ from radiology.admin import (
 __all__ = [
     "access",
     "catalogue",
+    "critical_results",
     "operations",
     "orders",
     "patient_history",

@@ -1,5 +1,15 @@
 from radiology.models.api_client import ApiClient, ApiToken, Scope
 from radiology.models.audit import AuditAction, AuditEvent
+from radiology.models.critical_result import (
+    AcknowledgedHow,
+    CriticalCategory,
+    CriticalChannel,
+    CriticalEventKind,
+    CriticalPolicy,
+    CriticalResult,
+    CriticalResultEvent,
+    CriticalState,
+)
 from radiology.models.idempotency import IdempotencyKey
 from radiology.models.job import Job, JobPriority, JobState
 from radiology.models.order import (
@@ -33,12 +43,20 @@ from radiology.models.user import Role, SavedFilter, Theme, User
 __all__ = [
     "SIGNED",
     "AccessionCounter",
+    "AcknowledgedHow",
     "Answer",
     "ApiClient",
     "ApiToken",
     "AuditAction",
     "AuditEvent",
     "ContrastUse",
+    "CriticalCategory",
+    "CriticalChannel",
+    "CriticalEventKind",
+    "CriticalPolicy",
+    "CriticalResult",
+    "CriticalResultEvent",
+    "CriticalState",
     "IdempotencyKey",
     "IdentifierKind",
     "Job",

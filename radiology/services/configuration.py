@@ -22,6 +22,7 @@ from radiology.errors import InvalidValue, NotAllowed
 from radiology.models import (
     ApiClient,
     AuditAction,
+    CriticalPolicy,
     Procedure,
     ProcedureCode,
     ProcedureProtocol,
@@ -274,6 +275,8 @@ register(
         only={"owner": None},
         write=save_checked,
     ),
+    # The people whom a policy names stay: the file knows no people.
+    Section("critical_policies", CriticalPolicy, ("site", "category"), ("minutes", "roles", "addresses")),
 )
 
 

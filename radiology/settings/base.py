@@ -214,7 +214,16 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = None
 USERSESSIONS_TRACK_ACTIVITY = False
-EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+# Where mail goes out: smtp://name:password@host:25, smtp+tls:// (STARTTLS) or smtp+ssl://; not set: none goes out.
+_mail = env.email_url("SINAR_EMAIL_URL", default="dummymail://")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = env.str("SINAR_EMAIL_FROM", default="Sinar <sinar@localhost>")
+# How people reach this server, for links in mails: https://pacs.hospital.com. Empty: mails have none.
+SINAR_PUBLIC_URL = env.str("SINAR_PUBLIC_URL", default="")
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pacs.models import Instance, Study
 from radiology.models import AuditEvent, Site
+from radiology.services.critical_results import raise_critical
 from tests.factories import (
     make_instance,
     make_order,
@@ -188,6 +189,9 @@ def addresses(study: Study) -> list[tuple[str, str]]:
         "attachment": "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44",
         "report": make_report(make_requested_procedure(order)).public_id,
         "template": make_report_template(site=study.site).public_id,
+        "critical_result": raise_critical(
+            procedure=make_requested_procedure(order), finding="x", category="red", who=None
+        )[0].public_id,
     }
     found = []
     for pattern in get_resolver("pacs.api.urls").url_patterns:
@@ -206,7 +210,7 @@ def test_another_sites_things_are_404_at_every_address(simrs: ApiProgram, site: 
     person = Client()
     person.force_login(make_user("here"))
     tried = addresses(elsewhere)
-    assert len(tried) == 49
+    assert len(tried) == 50
     for method, address in tried:
         for client in (simrs.client, person):
             response = client.generic(
@@ -235,7 +239,7 @@ def test_a_deleted_study_is_gone_from_every_address(simrs: ApiProgram) -> None:
     study = make_study(series=1, instances=1)
     assert simrs.delete(f"studies/{study.study_instance_uid}", reason="wrong patient").status_code == 200
     for method, address in addresses(study):
-        if not any(part in address for part in ("patients", "orders", "report", "merges", "restore")):
+        if not any(part in address for part in ("patients", "orders", "report", "critical", "merges", "restore")):
             assert simrs.client.generic(method.upper(), address).status_code == 404, (method, address)
 
 

@@ -127,8 +127,9 @@ def test_a_deleted_study_has_no_address_for_those_who_may_not_delete(site: Site,
     client = (
         caller(token=make_token(name, scopes=tokens[name], site=site)[1]) if name in tokens else insiders(site)[name]
     )
-    # An order and its report are there before the images, and after them.
-    orders = {each.name for each in walked() if each.name.startswith(("order", "report", "api-order", "api-report"))}
+    # An order, its report and its critical results are there before the images, and after them.
+    theirs = ("order", "report", "critical", "api-order", "api-report", "api-critical")
+    orders = {each.name for each in walked() if each.name.startswith(theirs)}
     nodes = {each.name for each in walked() if each.name.startswith(ABOUT_NODES)}
     assert walk(client, deleted, skip=STILL_THERE | orders | nodes, records=RECORDS | nodes) == []
     assert Study.objects.get(pk=deleted.study.pk).deleted_at is not None

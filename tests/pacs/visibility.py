@@ -65,6 +65,7 @@ from radiology.models import (
     Site,
     User,
 )
+from radiology.services.critical_results import raise_critical
 from radiology.services.merges import merge_patients
 from radiology.services.order_attachments import add_attachment
 from tests.factories import (
@@ -134,6 +135,7 @@ class Things:
             "attachment": self.rows["attachment"],
             "report": self.rows["report"],
             "template": self.rows["template"],
+            "critical_result": self.rows["critical"],
             "case": self.rows["case"].public_id,
             "merge": self.rows["merge"],
             "removals": self.rows["removal"],
@@ -196,6 +198,13 @@ class Things:
             ("order", "public_id"): self.rows["order"],
             ("report", "public_id"): self.rows["report"],
             ("report-letter", "public_id"): self.rows["report"],
+            **{
+                (f"reading-{name}", "public_id"): self.rows["ordered"] for name in ("view", "draft", "sign", "critical")
+            },
+            **{
+                (f"critical-{name}", "public_id"): self.rows["critical"]
+                for name in ("result", "acknowledge", "withdraw")
+            },
             **{
                 (f"order-{name}", "public_id"): self.rows["order"]
                 for name in (
@@ -357,6 +366,9 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "performed": performed.sop_instance_uid,
         "order": ordered.public_id,
         "report": make_report(ordered.requested_procedures.get(), findings=planned_as).public_id,
+        "critical": raise_critical(
+            procedure=ordered.requested_procedures.get(), finding=MARK, category="red", who=None
+        )[0].public_id,
         "template": make_report_template(f"T-{site.code[:6]}", site=site, name=MARK).public_id,
         "ordered": ordered.requested_procedures.get().public_id,
         "attachment": letter.public_id,
