@@ -96,7 +96,7 @@ class ReportTemplates(ApiView):
             accession_number="",
             requested_procedure_id="",
         )
-        found = templates_for(who=request.user, procedure=procedure, language=self.asked["language"])
+        found: list[Any] = templates_for(who=request.user, procedure=procedure, language=self.asked["language"])
         return json_answer(request, {"data": [{**_entry(each), "fits": each.fits} for each in found]})
 
 

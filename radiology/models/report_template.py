@@ -46,8 +46,6 @@ class OwnedQuerySet(models.QuerySet[Any]):
 class ReportTemplate(models.Model):
     """What a report begins with: texts and fields by section, in one language (`template_content`)."""
 
-    fits: str  # how, where it was found for a procedure
-
     public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE, db_index=False)
     owner = models.ForeignKey(

@@ -49,7 +49,7 @@ def order(placer: str, *codes: str, control: str = "NW", **fields: str) -> str:
     return message("ORM^O01", pid(), PV1, *groups)
 
 
-VISIT, NEW, RENAMED, ORDER, STATUS, CALLED_OFF = 13, 22, 24, 32, 16, 32
+VISIT, NEW, RENAMED, ORDER, STATUS, CALLED_OFF = 13, 22, 24, 32, 16, 33
 
 
 @pytest.mark.parametrize(

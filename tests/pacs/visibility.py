@@ -43,6 +43,7 @@ from pacs.models import (
     Instance,
     Location,
     Removal,
+    ReportObject,
     RequestAttributes,
     Series,
     Study,
@@ -354,6 +355,10 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     answer = {"0020000D": {"vr": "UI", "Value": [study.study_instance_uid]}, "00100010": {"vr": "LO", "Value": [name]}}
     OrthancQuery.objects.create(site=site, node=node, level="STUDY", keys={"PatientName": name}, answers=[answer])
     found.study = study
+    report = make_report(ordered.requested_procedures.get(), findings=planned_as)
+    stored = ReportObject.objects.create(
+        version_ref=report.versions.get(), kind="SR", study_ref=study, sop_instance_uid=generate_uid()
+    )
     found.rows = {
         "correction": correction.public_id,
         "removal": rejected.public_id,
@@ -365,7 +370,8 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "import": run.public_id,
         "performed": performed.sop_instance_uid,
         "order": ordered.public_id,
-        "report": make_report(ordered.requested_procedures.get(), findings=planned_as).public_id,
+        "report": report.public_id,
+        "report_object": stored.pk,
         "critical": raise_critical(
             procedure=ordered.requested_procedures.get(), finding=MARK, category="red", who=None
         )[0].public_id,
@@ -509,6 +515,7 @@ def of_admin(of: Things) -> list[str]:
         Webhook: of.rows["webhook"].pk,
         WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
         StudyToken: StudyToken.objects.get(study_ref=study).pk,
+        ReportObject: of.rows["report_object"],
         Hl7Message: of.rows["message"].pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
