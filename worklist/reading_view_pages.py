@@ -38,7 +38,7 @@ from radiology.services.report_versions import newest_version
 from radiology.services.report_warnings import warnings_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, write_draft
 from worklist.services.priors import priors_of
-from worklist.services.reading import claim, shown_name, touch
+from worklist.services.reading import claim, require_right, shown_name, touch
 
 LARGEST_BODY = 4 << 20
 COMPARE = "@ohif/hpCompare"
@@ -134,6 +134,7 @@ def answers(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponse
             where = sign_in_url(reverse("reading-view", args=[public_id]))
             return JsonResponse({"signIn": where}, status=401)
         try:
+            require_right(request.user)
             return view(request, public_id)
         except PreconditionFailed as error:
             there = error.facts.get("report")

@@ -373,7 +373,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "report": report.public_id,
         "report_object": stored.pk,
         "critical": raise_critical(
-            procedure=ordered.requested_procedures.get(), finding=MARK, category="red", who=None
+            procedure=ordered.requested_procedures.get(), finding=planned_as, category="red", who=None
         )[0].public_id,
         "template": make_report_template(f"T-{site.code[:6]}", site=site, name=MARK).public_id,
         "ordered": ordered.requested_procedures.get().public_id,

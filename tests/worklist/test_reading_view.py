@@ -179,9 +179,11 @@ def test_sections_that_are_none_are_refused(desk: Desk, sections: Any) -> None:
 def test_who_only_reads_goes_to_what_is_published(procedure: RequestedProcedure, radiologist: User) -> None:
     doctor = Desk(make_user("dokter", role=Role.DOCTOR), procedure)
     assert doctor.open().status_code == 404
+    write_draft(procedure=procedure, sections={"findings": "not yet said"}, who=radiologist)
+    assert doctor.client.get(f"{doctor.address}/draft").status_code == 403
     assert doctor.type(0, findings="<p>x</p>").status_code == 403
     report = write_draft(procedure=procedure, sections={"findings": "x"}, who=radiologist)
-    sign_report(report=report, version=1, who=radiologist)
+    sign_report(report=report, version=2, who=radiologist)
     assert doctor.open().headers["Location"] == f"/reports/{report.public_id}"
 
 
