@@ -1,4 +1,4 @@
-"""What a report says against its order: another side, or an organ that a patient of that sex does not have.
+"""What a report says against its order: another side, an organ that a patient of that sex does not have; and blanks.
 
 Words are looked for, in Indonesian, English and the Latin that both use; sentences are not understood. So a warning
 asks somebody to look, and nothing is refused because of one.
@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from radiology.models import Laterality, ReportSection, RequestedProcedure
 
@@ -28,6 +29,8 @@ ORGANS = {
         re.IGNORECASE,
     ),
 }
+# What a template leaves to be filled in.
+BLANK = re.compile(r"\[[^\[\]\n]{0,200}\]")
 # A sentence that says that the organ is not there contradicts nothing.
 ABSENT = re.compile(r"\b(no|not|without|absent|tidak|tanpa|bukan)\b[^.\n]*$", re.IGNORECASE)
 
@@ -35,7 +38,17 @@ ABSENT = re.compile(r"\b(no|not|without|absent|tidak|tanpa|bukan)\b[^.\n]*$", re
 def warnings_of(*, procedure: RequestedProcedure, sections: Mapping[str, str]) -> list[str]:
     """What its writer should look at again, a sentence each, in the order of the texts."""
     text = "\n".join(sections.get(each.value, "") for each in LOOKED_AT)
-    return [*_of_side(procedure, text), *_of_sex(procedure, text)]
+    return [*_of_side(procedure, text), *_of_sex(procedure, text), *_of_blanks(sections)]
+
+
+def _of_blanks(sections: Mapping[str, str]) -> list[str]:
+    blanks = [found for text in sections.values() for found in BLANK.findall(text)]
+    if not blanks:
+        return []
+    said = ngettext(
+        "%(count)d blank is not filled in: %(first)s", "%(count)d blanks are not filled in: %(first)s", len(blanks)
+    )
+    return [said % {"count": len(blanks), "first": blanks[0][:60]}]
 
 
 def _of_side(procedure: RequestedProcedure, text: str) -> list[str]:

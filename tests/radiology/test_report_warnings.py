@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db
 
 
 def examination(laterality: str = "", description: str = "Foto Genu", sex: str = "F") -> RequestedProcedure:
-    order = make_order(make_patient("1", "A^B", patient_sex=sex), procedures=1)
+    order = make_order(make_patient(patient_sex=sex), procedures=1)
     procedure = order.requested_procedures.get()
     procedure.laterality, procedure.requested_procedure_description = laterality, description
     procedure.save()
@@ -56,3 +56,11 @@ def test_the_sex_of_the_patient(sex: str, text: str, warned: str) -> None:
 def test_another_side_in_the_comparison_is_no_contradiction() -> None:
     sections = {"comparison": "Foto genu kiri 2024.", "indication": "Nyeri lutut kiri", "findings": "Normal."}
     assert warnings_of(procedure=examination("R"), sections=sections) == []
+
+
+def test_blanks_that_are_left_are_counted() -> None:
+    sections = {"technique": "[ml] contrast.", "findings": "Nodule [mm] on the [left|right].", "impression": "Normal."}
+    assert warnings_of(procedure=examination(), sections=sections) == ["3 blanks are not filled in: [ml]"]
+    assert warnings_of(procedure=examination(), sections={"findings": "Array a[0] and [x"}) == [
+        "1 blank is not filled in: [0]"
+    ]
