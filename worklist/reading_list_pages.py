@@ -184,7 +184,7 @@ def assign(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         return _back_with(request, error, public_id)
     if to is None:
         return _done(request, public_id, _("%(patient)s is anybody's to read again.") % _named(reading))
-    names = {**_named(reading), "who": reading_service.shown_name(to)}
+    names = {**_named(reading), "who": to.shown_name}
     return _done(request, public_id, _("%(who)s is to read %(patient)s.") % names)
 
 

@@ -1,6 +1,6 @@
 """What puts examinations on the reading list and takes them off: images, orders, reports, agreed times."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django.db.models.signals import post_delete, post_save
@@ -46,9 +46,10 @@ def list_as_the_order_says(order: Order, **_: Any) -> None:
 
 @receiver(post_save, sender=Report)
 @receiver(post_delete, sender=Report)
-def list_as_the_report_says(instance: Report, **_: Any) -> None:
-    """Drafted, published, signed, withdrawn, discarded."""
-    refresh_readings([instance.requested_procedure_ref_id])
+def list_as_the_report_says(instance: Report, update_fields: Collection[str] | None = None, **_: Any) -> None:
+    """Drafted, published, signed, withdrawn, discarded; of a draft that goes on the list says the same as before."""
+    if update_fields is None or not {"status", "draft_by"}.isdisjoint(update_fields):
+        refresh_readings([instance.requested_procedure_ref_id])
 
 
 @receiver(post_save, sender=Turnaround)

@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_lazy
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
@@ -38,20 +38,20 @@ from radiology.services.report_versions import newest_version
 from radiology.services.report_warnings import warnings_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, write_draft
 from worklist.services.priors import priors_of
-from worklist.services.reading import claim, require_right, shown_name, touch
+from worklist.services.reading import claim, require_right, touch
 
 LARGEST_BODY = 4 << 20
 COMPARE = "@ohif/hpCompare"
 KEYS = [
-    ("Ctrl ↵", gettext_noop("Sign")),
-    ("Alt ↑ ↓", gettext_noop("From section to section")),
-    ("Tab", gettext_noop("To the next blank")),
-    ("Alt T", gettext_noop("Choose a template")),
-    ("Alt N", gettext_noop("Normal findings")),
-    ("Alt M", gettext_noop("Insert the newest measurement")),
-    ("Alt D", gettext_noop("Dictate, or stop")),
-    ("Alt C", gettext_noop("Critical result")),
-    ("Alt W", gettext_noop("Images on the second screen")),
+    ("Ctrl ↵", gettext_lazy("Sign")),
+    ("Alt ↑ ↓", gettext_lazy("From section to section")),
+    ("Tab", gettext_lazy("To the next blank")),
+    ("Alt T", gettext_lazy("Choose a template")),
+    ("Alt N", gettext_lazy("Normal findings")),
+    ("Alt M", gettext_lazy("Insert the newest measurement")),
+    ("Alt D", gettext_lazy("Dictate, or stop")),
+    ("Alt C", gettext_lazy("Critical result")),
+    ("Alt W", gettext_lazy("Images on the second screen")),
 ]
 
 
@@ -101,7 +101,7 @@ def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         "words": _words(),
         "warnings": warnings_of(procedure=procedure, sections=report.draft or {}) if report else [],
         "may_sign": request.user.may("reports.sign"),
-        "keys": [(key, _(meaning)) for key, meaning in KEYS],
+        "keys": KEYS,
     }
     return render(request, "worklist/reading_view.html", context)
 
@@ -263,8 +263,7 @@ def _study(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
 def _claimed(request: PageRequest, procedure: RequestedProcedure) -> tuple[Any, str]:
     """The examination, claimed; else who has it, for the page to tell."""
     try:
-        take_over = request.GET.get("take") == "over"
-        return claim(who=request.user, procedure=procedure, take_over=take_over, address=audit.address_of(request)), ""
+        return claim(who=request.user, procedure=procedure), ""
     except Conflict as error:
         # What is signed can be amended by whoever may; what another has, only read.
         return None, error.message if error.facts.get("holder") else ""
@@ -294,7 +293,7 @@ def _state(report: Report | None) -> dict[str, Any]:
         "status": report.status if report.number else "",
         "sections": {name: markup.get(name) or markup_of_text(text) for name, text in texts.items()},
         "isDraft": report.draft is not None,
-        "by": shown_name(report.draft_by) if report.draft_by else "",
+        "by": report.draft_by.shown_name if report.draft_by else "",
         "at": timezone.localtime(report.updated_at).strftime("%H:%M"),
     }
 

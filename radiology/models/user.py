@@ -74,6 +74,11 @@ class User(AbstractUser):
         verbose_name_plural = _("users")
 
     @property
+    def shown_name(self) -> str:
+        """The name as people write it; of somebody without one, the user name."""
+        return self.get_full_name() or self.get_username()
+
+    @property
     def sees_every_site(self) -> bool:
         return self.is_superuser
 

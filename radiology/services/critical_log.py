@@ -37,7 +37,7 @@ def note(
                 critical_result=result,
                 kind=kind,
                 user=user,
-                name=(name or (person(user) if user else ""))[:324],
+                name=(name or (user.shown_name if user else ""))[:324],
                 channel=channel,
                 level=result.level,
                 detail=detail[:300],
@@ -46,11 +46,6 @@ def note(
         ],
         ignore_conflicts=kind == CriticalEventKind.READ,
     )
-
-
-def person(user: User) -> str:
-    """A person's name as people write it; of one without, the user name."""
-    return user.get_full_name() or user.get_username()
 
 
 def record(result: CriticalResult, action: AuditAction, who: Any, address: str | None, **detail: Any) -> None:

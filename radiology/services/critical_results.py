@@ -29,7 +29,7 @@ from radiology.models import (
 )
 from radiology.models.critical_result import LONGEST_FINDING, CriticalResultQuerySet
 from radiology.services.critical_escalation import tell_first
-from radiology.services.critical_log import note, person, record
+from radiology.services.critical_log import note, record
 from radiology.services.critical_mail import enqueue_mail
 from radiology.services.report_versions import require_reason, require_right
 from radiology.signals import critical_result_changed
@@ -43,7 +43,7 @@ def proposed_recipient(procedure: RequestedProcedure) -> tuple[User | None, str]
     order = procedure.order_ref
     user = order.ordering_physician
     if user is not None and user.is_active:
-        return user, person(user)
+        return user, user.shown_name
     return None, PersonName(order.referring_physician_name or order.requesting_physician).display
 
 
@@ -121,7 +121,7 @@ def acknowledge(
             raise NotAllowed(_("A person acknowledges here; a program says who it was."))
         if result.raised_by_id == who.pk:
             raise NotAllowed(_("You raised this: somebody else must say that they know."), field="result")
-        name = person(who)
+        name = who.shown_name
     else:
         require_right(who, RIGHT)
         name = _text(told, "told", 324, _("Say who was told."))
@@ -240,7 +240,7 @@ def _moment(at: datetime | None, result: CriticalResult) -> datetime:
 
 
 def _name(who: Any) -> str:
-    return person(who) if isinstance(who, User) else str(getattr(who, "client", who or ""))[:324]
+    return who.shown_name if isinstance(who, User) else str(getattr(who, "client", who or ""))[:324]
 
 
 def _text(text: Any, field: str, most: int, missing: str) -> str:

@@ -26,6 +26,8 @@ from radiology.services import audit
 from radiology.signals import report_published
 
 LONGEST_TEXT = 100_000
+# Of a draft that goes on, what changes: the rest of the report stands as it did.
+WRITTEN = ("draft", "draft_markup", "version", "updated_at")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def save(report: Report, *, is_new: bool = False, who: Any, address: str | None,
     report.updated_at = timezone.now()
     if not is_new:
         report.version += 1
-    report.save()
+    report.save(update_fields=WRITTEN if detail is None else None)
     if detail is not None:
         record(report, who, address, AuditAction.CREATE if is_new else AuditAction.UPDATE, detail)
 

@@ -11,7 +11,6 @@ const AGAIN = [1000, 2000, 5000];
 
 const editors = new Map();
 let version = state.version;
-let status = state.status;
 let isDraft = state.isDraft;
 let changes = 0; // how often something was typed
 let told = 0; // up to which of them the server has it
@@ -298,9 +297,6 @@ window.reading = {
   textOf,
   get version() {
     return version;
-  },
-  get status() {
-    return status;
   },
   get stopped() {
     return stopped;

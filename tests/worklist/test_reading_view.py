@@ -124,7 +124,10 @@ def test_who_opens_it_has_it_and_the_next_is_told_who(desk: Desk, procedure: Req
     page = other.open()
     assert state_of(page)["readOnly"] and "Rahmat Hidayat" in page.context["held"]
     assert "Rahmat Hidayat" in page.content.decode()
-    assert not state_of(other.open("?take=over"))["readOnly"]
+    assert state_of(other.open("?take=over"))["readOnly"]
+    taken = other.client.post(f"{other.address}/claim", {"take_over": "1", "next": other.address})
+    assert taken.headers["Location"].startswith(other.address)
+    assert not state_of(other.open())["readOnly"]
     assert state_of(desk.open())["readOnly"]
 
 

@@ -144,4 +144,4 @@ def entry(line: Line, here: str) -> dict[str, Any]:
 
 
 def _reader(user: User | None) -> dict[str, str] | None:
-    return {"public_id": str(user.public_id), "name": reading_service.shown_name(user)} if user is not None else None
+    return {"public_id": str(user.public_id), "name": user.shown_name} if user is not None else None

@@ -141,7 +141,7 @@ def assign(*, who: Any, procedure: RequestedProcedure, to: User | None, address:
     """
     reading = _locked(who, procedure)
     if to is not None and not (to.may(RIGHT) and (to.site_id == reading.site_id or to.sees_every_site)):
-        raise InvalidValue(_("%(who)s may not write reports here.") % {"who": shown_name(to)}, field="to")
+        raise InvalidValue(_("%(who)s may not write reports here.") % {"who": to.shown_name}, field="to")
     holder = holder_of(reading, silent_since(who=who))
     if to is not None and holder not in {None, who.pk, to.pk}:
         raise Conflict(_told(reading, holder), field="procedure", holder=holder)
@@ -199,11 +199,6 @@ def require_right(who: Any) -> None:
         raise NotAllowed(_("You may not write reports."))
 
 
-def shown_name(user: User) -> str:
-    """A colleague as people write the name."""
-    return user.get_full_name() or user.get_username()
-
-
 def _locked(who: Any, procedure: RequestedProcedure) -> Reading:
     require_right(who)
     rows = Reading.objects.visible_to(who).select_for_update(of=("self",), no_key=True)
@@ -222,7 +217,7 @@ def _let_go(reading: Reading) -> None:
 def _told(reading: Reading, holder: int | None) -> str:
     """What the second of two is told."""
     user = User.objects.filter(pk__in=[holder]).first()
-    name = shown_name(user) if user is not None else _("Somebody")
+    name = user.shown_name if user is not None else _("Somebody")
     if reading.claimed_by_id != holder or reading.claimed_at is None:
         return _("%(who)s has a draft of this report.") % {"who": name}
     since = timezone.localtime(reading.claimed_at)
