@@ -65,6 +65,7 @@ def test_typing_searches_by_itself_and_the_address_keeps_it(signed_in: Page, com
     signed_in.keyboard.type("bud")
     expect(signed_in.get_by_text("SITI SARI")).to_have_count(0)
     expect(signed_in.get_by_text("BUDI WIBOWO").first).to_be_visible()
+    expect(signed_in).to_have_url(re.compile(r"\?q=bud$"))
     signed_in.reload()
     expect(signed_in.locator("#q")).to_have_value("bud")
     expect(signed_in.get_by_text("SITI SARI")).to_have_count(0)

@@ -146,7 +146,7 @@ def test_errors_stand_by_their_field_and_what_was_typed_stays(desk: Client) -> N
         ({"start": "soon"}, 400, "Give the day and the time."),
         ({"start": "2020-01-01T09:00"}, 400, "This time has passed."),
         ({"room": "9" * 30}, 400, "Choose a room."),
-        ({"device": "77"}, 400, "There is no such device."),
+        ({"device": device.pk + 1}, 400, "There is no such device."),
         ({"duration": "long"}, 400, "The duration is a number of minutes."),
         ({"version": "9"}, 412, "Somebody else changed this examination meanwhile"),
     ]:
