@@ -26,6 +26,7 @@ from pacs.signals import studies_stored
 from pacs.storage import backend
 from radiology.errors import OutOfResources, RadiologyError
 from radiology.services.identity import insert_missing
+from radiology.services.jobs import was_rolled_back
 
 __all__ = [
     "Incoming",
@@ -43,8 +44,6 @@ log = structlog.get_logger(__name__)
 
 BATCH = 64
 ATTEMPTS = 4
-# Deadlock and serialization failure: certainly undone.
-ROLLED_BACK = {"40P01", "40001"}
 
 # Instances by site and SOP Instance UID.
 Taken = dict[tuple[int, str], int]
@@ -156,7 +155,7 @@ def _store_batch(received: list[Received]) -> list[Stored | None]:
             return _store_batch(received)
         except (OperationalError, InterfaceError) as error:
             # Two batches that touch the same rows in another order: PostgreSQL lets one of them go on.
-            if getattr(error.__cause__, "sqlstate", None) in ROLLED_BACK and attempt < ATTEMPTS:
+            if was_rolled_back(error) and attempt < ATTEMPTS:
                 _retract(published)
                 continue
             # Otherwise the server may have gone behind the commit: the collector will look at the rows.

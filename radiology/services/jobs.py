@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(minutes=2)
 FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(hours=1)
+# Deadlock and serialization failure.
+ROLLED_BACK = {"40P01", "40001"}
 # A peer that has no place now is asked again after this long, as often as it takes.
 BUSY_DELAY = timedelta(seconds=15)
 # Of bulk jobs so many run at once, wherever: a worker has four threads, and others want some of them.
@@ -212,10 +214,19 @@ def run(*, job: Job) -> None:
     except Paused:
         _let_go(job, attempts=F("attempts") - 1)
     except Exception as error:
+        if was_rolled_back(error):
+            log.warning("job gave way to another transaction", job=job.pk, kind=job.kind)
+            _let_go(job, attempts=F("attempts") - 1, next_attempt_at=timezone.now())
+            return
         log.warning("job failed", job=job.pk, kind=job.kind, attempt=job.attempts, error=type(error).__name__)
         _failed(job, error)
     else:
         _mine(job).update(state=JobState.DONE, finished_at=timezone.now(), lease_until=None, error="")
+
+
+def was_rolled_back(error: Exception) -> bool:
+    """Whether PostgreSQL certainly undid a transaction for another's sake, so that it may simply be done again."""
+    return getattr(error.__cause__, "sqlstate", None) in ROLLED_BACK
 
 
 def retry(*, job: Job) -> bool:

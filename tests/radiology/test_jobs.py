@@ -490,6 +490,29 @@ class TestManyWorkers:
         assert max(most) == 1
         assert [pk for _, pk in runs] == made
 
+    def test_a_job_whose_transaction_gives_way_to_another_is_done_again_and_loses_no_attempt(self, runs: Runs) -> None:
+        rows = [Job.objects.create(kind="row", state=JobState.DONE).pk for _ in range(2)]
+        both_hold_one = threading.Barrier(2)
+        begun: list[int] = []
+
+        def cross(job: Job) -> None:
+            first, second = rows if job.arguments["n"] else rows[::-1]
+            begun.append(job.pk)
+            with transaction.atomic():
+                Job.objects.select_for_update().get(pk=first)
+                if len(begun) <= 2:
+                    both_hold_one.wait(30)
+                Job.objects.select_for_update().get(pk=second)
+
+        jobs.handles("cross")(cross)
+        made = [enqueue(kind="cross", arguments={"n": n}, max_attempts=1) for n in range(2)]
+        at_once(lambda _: run_due(limit=1), threads=2)
+        run_due()
+        assert len(begun) == 3
+        for job in made:
+            job.refresh_from_db()
+            assert (job.state, job.attempts, job.error) == (JobState.DONE, 1, "")
+
     def test_the_same_key_from_many_sides_is_one_job(self, runs: Runs) -> None:
         found = at_once(lambda _: enqueue(kind="note", idempotency_key="once").pk, threads=12)
         assert len(set(found)) == 1
