@@ -1,6 +1,6 @@
-"""Answers to a search, in the DICOM JSON model, as data sets in a character set that the caller reads."""
+"""Answers to a search, in the DICOM JSON model, in a character set that the caller reads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydicom import Dataset, config
@@ -9,9 +9,11 @@ from pydicom.dataelem import DataElement
 from pydicom.sequence import Sequence
 
 from pacs.dimse.identifiers import TEXT_VR
+from pacs.services.metadata import Attributes
 from radiology.dicom import encodings, fit, transliterate
 
 BINARY_NUMBERS = {"FD", "FL", "SL", "SS", "UL", "US"}
+CHARACTER_SET = "00080005"
 ANY_DEVICE_READS, EVERYTHING = "ISO_IR 100", "ISO_IR 192"
 
 
@@ -35,51 +37,74 @@ class AnswerEncoding:
         self.node_set = node_set if _is_known(node_set) else ""
         self.request_set = request_set if _is_known(request_set) else ""
 
-    def data_set(self, answer: Mapping[str, dict[str, Any]]) -> Dataset:
-        characters = {each for text in _texts(answer) if not text.isascii() for each in text}
+    def attributes(self, answer: Mapping[str, dict[str, Any]]) -> Attributes:
+        """`answer` with the texts that are written, and the character set that they are written in."""
+        characters = _beyond_ascii(answer)
         character_set = self.node_set or self._of_request(characters)
         replaced = {}
-        if self.node_set:
+        if self.node_set and characters:
             codecs = encodings(self.node_set)
             first = "" if codecs[0] == "iso8859" else self.node_set
             replaced = {ord(c): transliterate(c, first) for c in characters if not _holds(codecs, c)}
-        data_set = self._data_set(answer, replaced)
-        data_set.SpecificCharacterSet = character_set.split("\\") if "\\" in character_set else character_set
-        return data_set
+        written = self._written(answer, replaced) if replaced or self.fitting else dict(answer)
+        written[CHARACTER_SET] = {"vr": "CS", "Value": character_set.split("\\")}
+        return written
 
     def _of_request(self, characters: set[str]) -> str:
+        if not characters:
+            return self.request_set or ANY_DEVICE_READS
         codecs = encodings(self.request_set)
         if all(_holds(codecs, character) for character in characters):
             return self.request_set or ANY_DEVICE_READS
         return EVERYTHING
 
-    def _data_set(self, answer: Mapping[str, dict[str, Any]], replaced: Mapping[int, str]) -> Dataset:
-        data_set = Dataset()
-        for tag, each in answer.items():
-            if tag == "00080005":
-                continue
-            value = self._value(each["vr"], each.get("Value", []), replaced)
-            if value is not None:
-                data_set.add(DataElement(int(tag, 16), each["vr"], value, validation_mode=config.IGNORE))
-        return data_set
+    def _written(self, answer: Mapping[str, dict[str, Any]], replaced: Mapping[int, str]) -> Attributes:
+        return {tag: self._element(each, replaced) for tag, each in answer.items() if tag != CHARACTER_SET}
 
-    def _value(self, vr: str, values: list[Any], replaced: Mapping[int, str]) -> Any:
+    def _element(self, element: dict[str, Any], replaced: Mapping[int, str]) -> dict[str, Any]:
+        vr, values = element["vr"], element.get("Value", [])
         if vr == "SQ":
-            return Sequence([self._data_set(item, replaced) for item in values])
-        if vr == "PN":
-            groups = ("Alphabetic", "Ideographic", "Phonetic")
-            texts = ["=".join(name.get(group, "") for group in groups).rstrip("=") for name in values]
-        elif vr in BINARY_NUMBERS:
-            return values[0] if len(values) == 1 else values
-        elif vr not in TEXT_VR:
-            return values or None if len(values) != 1 else values[0]
-        else:
-            texts = [str(each) for each in values]
+            return {"vr": vr, "Value": [self._written(item, replaced) for item in values]}
+        if vr not in TEXT_VR:
+            return element
+        texts = texts_of(vr, values)
         if replaced:
             texts = [text.translate(replaced) for text in texts]
         if self.fitting:
             texts = [fit(vr, text) for text in texts]
+        return {"vr": vr, "Value": texts}
+
+
+def texts_of(vr: str, values: list[Any]) -> list[str]:
+    """The values of an element of text as they are written; those of a name may be objects of its groups."""
+    if vr == "PN":
+        return [each if isinstance(each, str) else _name(each or {}) for each in values]
+    return [each if isinstance(each, str) else "" if each is None else str(each) for each in values]
+
+
+def data_set_of(attributes: Mapping[str, dict[str, Any]]) -> Dataset:
+    """Attributes in the DICOM JSON model, names also as text, as pydicom's data set. No value is judged."""
+    data_set = Dataset()
+    for tag, each in attributes.items():
+        value = _value(each["vr"], each.get("Value", []))
+        if value is not None:
+            data_set.add(DataElement(int(tag, 16), each["vr"], value, validation_mode=config.IGNORE))
+    return data_set
+
+
+def _value(vr: str, values: list[Any]) -> Any:
+    if vr == "SQ":
+        return Sequence([data_set_of(item) for item in values])
+    if vr in TEXT_VR:
+        texts = texts_of(vr, values)
         return texts[0] if len(texts) == 1 else texts or ""
+    if vr in BINARY_NUMBERS:
+        return values[0] if len(values) == 1 else values
+    return values or None if len(values) != 1 else values[0]
+
+
+def _name(groups: Mapping[str, str]) -> str:
+    return "=".join(groups.get(each, "") for each in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
 
 
 def _is_known(character_set: str) -> bool:
@@ -103,12 +128,21 @@ def _holds(codecs: list[str], character: str) -> bool:
     return False
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+def _beyond_ascii(answer: Mapping[str, dict[str, Any]]) -> set[str]:
+    """The characters of all its texts that are not of ASCII, and the others of the same texts."""
+    found: set[str] = set()
+    for element in answer.values():
+        for value in element.get("Value", ()):
+            if isinstance(value, str):
+                texts: Iterable[Any] = (value,)
+            elif element["vr"] == "PN" and value:
+                texts = value.values()
+            elif isinstance(value, dict):
+                found |= _beyond_ascii(value)
+                continue
+            else:
+                continue
+            for text in texts:
+                if not text.isascii():
+                    found.update(text)
+    return found

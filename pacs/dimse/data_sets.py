@@ -19,6 +19,7 @@ from pydicom.uid import (
 )
 
 from pacs.dimse.answer_bytes import little_endian
+from pacs.dimse.answer_encoding import data_set_of
 from pacs.services.metadata import Attributes, attributes_of
 from radiology.errors import CannotUnderstand, TooLarge
 
@@ -83,12 +84,14 @@ def _has_reference(found: Attributes) -> bool:
     return False
 
 
-def encode(data_set: Dataset, transfer_syntax_uid: str) -> bytes:
-    """`data_set` in an uncompressed or the deflated transfer syntax."""
-    if transfer_syntax_uid in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
-        written = little_endian(data_set, is_implicit_vr=transfer_syntax_uid == ImplicitVRLittleEndian)
-        if written is not None:
-            return written
+def encode(data_set: Dataset | Attributes, transfer_syntax_uid: str) -> bytes:
+    """`data_set`, or attributes in the DICOM JSON model, in an uncompressed or the deflated transfer syntax."""
+    if not isinstance(data_set, Dataset):
+        if transfer_syntax_uid in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+            written = little_endian(data_set, is_implicit_vr=transfer_syntax_uid == ImplicitVRLittleEndian)
+            if written is not None:
+                return written
+        data_set = data_set_of(data_set)
     out = DicomBytesIO()
     out.is_implicit_VR = transfer_syntax_uid == ImplicitVRLittleEndian
     out.is_little_endian = transfer_syntax_uid != ExplicitVRBigEndian

@@ -9,6 +9,7 @@ from pacs.dimse.answer_encoding import AnswerEncoding, only
 from pacs.dimse.identifiers import CHARACTER_SET, QUERY_LEVEL, TIME_ZONE, keys_of, text_of
 from pacs.models import ApplicationEntity
 from pacs.services.attributes import REQUIRED, UNIQUE, Level, attribute
+from pacs.services.metadata import Attributes
 from pacs.services.query import Keys, Search
 from radiology.dicom import encodings, parse_offset
 from radiology.errors import InvalidValue
@@ -24,8 +25,8 @@ def find(
     identifier: Dataset,
     relational: bool = False,
     combined: bool = False,
-) -> Iterator[tuple[int, Dataset]]:
-    """A pending status and an identifier for each match that `who` may see.
+) -> Iterator[tuple[int, Attributes]]:
+    """A pending status and the attributes of an identifier for each match that `who` may see.
 
     `model` is the root of the information model; `node` decides the character set of the answers and
     whether stored empty values match. Keys of other levels are honoured whether or not relational
@@ -56,15 +57,15 @@ def find(
 
 def _answers(
     found: Search, returned: Iterable[str], keys: Keys, status: int, encoding: AnswerEncoding
-) -> Iterator[tuple[int, Dataset]]:
+) -> Iterator[tuple[int, Attributes]]:
     items = {each.tag: item for name, item in keys.items() if (each := attribute(name)) and isinstance(item, Mapping)}
     for answer in found.answers(returned=list(returned)):
         for tag, item in items.items():
             if item and tag in answer:
                 answer[tag] = only(answer[tag], item)
-        data_set = encoding.data_set(answer)
-        data_set.QueryRetrieveLevel = found.level.value
-        yield status, data_set
+        attributes = encoding.attributes(answer)
+        attributes["00080052"] = {"vr": "CS", "Value": [found.level.value]}
+        yield status, attributes
 
 
 def _is_unique_at(each: Level, level: Level, model: str) -> bool:

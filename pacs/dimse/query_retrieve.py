@@ -43,12 +43,12 @@ def find(request: Request) -> Iterator[Answer]:
         relational=extended[:1] == b"\x01",
         combined=extended[1:2] == b"\x01",
     )
-    for count, (status, data_set) in enumerate(answers, 1):
+    for count, (status, attributes) in enumerate(answers, 1):
         if request.is_cancelled():
             yield Answer(Status.CANCEL)
             return
         request.detail["answers"] = count
-        yield Answer(status, data_set)
+        yield Answer(status, attributes)
     yield Answer(Status.SUCCESS)
 
 

@@ -29,10 +29,10 @@ LARGEST_IDENTIFIER = 1024 * 1024
 
 @dataclass(frozen=True)
 class Answer:
-    """A response: its status, its data set, and further elements of its command set by keyword."""
+    """A response: its status, its data set or the attributes of one, further elements of its command set by keyword."""
 
     status: int
-    data_set: Dataset | None = None
+    data_set: Dataset | Attributes | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

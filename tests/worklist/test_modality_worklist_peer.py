@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from pacs.dimse.answer_encoding import AnswerEncoding
+from pacs.dimse.answer_encoding import AnswerEncoding, data_set_of
 from tests.daemons import Daemon, accepts, free_port, wait_until
 from tests.factories import (
     default_site,
@@ -159,7 +159,7 @@ def write_items(folder: Path) -> int:
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(MODALITY_WORKLIST), UID(f"2.25.{number}")
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data_set = AnswerEncoding("ISO_IR 100", "", fitting=True).data_set(answer)
+        data_set = data_set_of(AnswerEncoding("ISO_IR 100", "", fitting=True).attributes(answer))
         path = folder / f"{number}.wl"
         FileDataset(str(path), data_set, preamble=bytes(128), file_meta=meta).save_as(path, enforce_file_format=True)
     return number

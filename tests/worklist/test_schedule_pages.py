@@ -141,7 +141,7 @@ def test_errors_stand_by_their_field_and_what_was_typed_stays(desk: Client) -> N
     step = booked(scheduled_start=None)
     address = f"/schedule/steps/{step.public_id}"
     given = {"room": device.room.pk, "start": f"{DAY}T09:05", "duration": "20", "reason": "asked by phone"}
-    for change, status, words in [
+    cases: list[tuple[dict[str, Any], int, str]] = [
         ({}, 409, "CT 1 is taken from 09:00 to 09:15"),
         ({"start": "soon"}, 400, "Give the day and the time."),
         ({"start": "2020-01-01T09:00"}, 400, "This time has passed."),
@@ -149,7 +149,8 @@ def test_errors_stand_by_their_field_and_what_was_typed_stays(desk: Client) -> N
         ({"device": device.pk + 1}, 400, "There is no such device."),
         ({"duration": "long"}, 400, "The duration is a number of minutes."),
         ({"version": "9"}, 412, "Somebody else changed this examination meanwhile"),
-    ]:
+    ]
+    for change, status, words in cases:
         response = desk.post(address, {**given, **change})
         page = unescape(response.content.decode())
         assert response.status_code == status and words in page, (change, response.status_code)
