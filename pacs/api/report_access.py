@@ -67,7 +67,7 @@ def procedure_to_report(
     who: Any, *, procedure: str, study_instance_uid: str, accession_number: str, requested_procedure_id: str
 ) -> RequestedProcedure:
     """The one procedure that a new report is about. Raises InvalidValue, NotFound, Conflict for several."""
-    found = RequestedProcedure.objects.select_related("order_ref").order_by("pk")
+    found = RequestedProcedure.objects.select_related("order_ref__patient_ref").order_by("pk")
     if not who.sees_every_site:
         found = found.filter(order_ref__site_id=who.site_id)
     if procedure:

@@ -59,6 +59,7 @@ class FullTemplate(TemplateShape):
 
     modality = serializers.CharField()
     body_part_examined = serializers.CharField()
+    patient_sex = serializers.CharField(help_text="`F` or `M`: only for such patients; empty: for all")
     version = serializers.IntegerField()
     blank = HtmlSections(help_text="With blanks.")
     normal = HtmlSections(help_text="With what is said of a normal examination.")
@@ -81,7 +82,8 @@ class ReportTemplates(ApiView):
         tag="Reports",
         summary="Templates for a report",
         description="Best first, 200 at most: one's own that fit, those bound to the procedure, then those of its "
-        "modality and body part, then of its modality; those in another language last.",
+        "modality and body part, then of its modality; those in another language last. "
+        "None for the other sex than the patient's.",
         parameters=LISTED,
         answers={200: TemplateList},
         errors=[404],
@@ -120,6 +122,7 @@ class OneReportTemplate(ApiView):
             **_entry(found),
             "modality": found.modality,
             "body_part_examined": found.body_part_examined,
+            "patient_sex": found.patient_sex,
             "version": found.version,
             "blank": sections_of(found, normal=False),
             "normal": sections_of(found, normal=True),

@@ -143,7 +143,16 @@ class ReportTemplateAdmin(SinarModelAdmin):
                     "What a report begins with. The editor offers templates that are bound to the procedure first, "
                     "then those of its modality and body part."
                 ),
-                "fields": ("name", "code", "language", "modality", "body_part_examined", "procedures", "is_active"),
+                "fields": (
+                    "name",
+                    "code",
+                    "language",
+                    "modality",
+                    "body_part_examined",
+                    "patient_sex",
+                    "procedures",
+                    "is_active",
+                ),
             },
         ),
         (_("How it reads"), {"fields": ("preview",)}),

@@ -36,7 +36,7 @@ from radiology.models.patient_history import (
 )
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
-from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate
+from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate, TemplateSex
 from radiology.models.site import ReportObjects, ResentDeleted, Site, TimeZone
 from radiology.models.user import Role, SavedFilter, Theme, User
 
@@ -99,6 +99,7 @@ __all__ = [
     "SavedFilter",
     "Scope",
     "Site",
+    "TemplateSex",
     "Theme",
     "TimeZone",
     "User",

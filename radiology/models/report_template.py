@@ -26,6 +26,13 @@ class ReportLanguage(models.TextChoices):
     EN = "en", _("English")
 
 
+class TemplateSex(models.TextChoices):
+    """Of patients that a template is for, as DICOM's Patient's Sex (PS3.3 C.7.1.1)."""
+
+    FEMALE = "F", _("female")
+    MALE = "M", _("male")
+
+
 def require_owner(owner: User | None, site_id: Any) -> None:
     """Raises ValidationError for somebody of another site."""
     if owner is not None and owner.site_id != site_id:
@@ -68,6 +75,12 @@ class ReportTemplate(models.Model):
     language = KeyField(_("language"), max_length=2, choices=ReportLanguage, default=ReportLanguage.ID, blank=False)
     modality = KeyField(_("modality"), max_length=16, blank=False, help_text=_("CT, MR, DX, US …"))
     body_part_examined = KeyField(_("body part"), max_length=16, help_text=_("DICOM's word, such as CHEST."))
+    patient_sex = KeyField(
+        _("patient's sex"),
+        max_length=1,
+        choices=TemplateSex,
+        help_text=_("Only patients of this sex; empty: any. Nobody of the other sex is offered it."),
+    )
     procedures = models.ManyToManyField(
         Procedure,
         verbose_name=_("procedures"),

@@ -262,7 +262,7 @@ register(
         "report_templates",
         ReportTemplate,
         ("site", "code", "language"),
-        ("name", "modality", "body_part_examined", "content", "is_active"),
+        ("name", "modality", "body_part_examined", "patient_sex", "content", "is_active"),
         only={"owner": None},
         write=save_checked,
         many={"procedures": "code"},

@@ -17,6 +17,7 @@ from radiology.models import (
     ReportTemplate,
     RequestedProcedure,
     Site,
+    TemplateSex,
     User,
 )
 from radiology.services import audit
@@ -25,7 +26,7 @@ from radiology.template_content import rendered
 MOST = 200
 # Radiographs are ordered and reported alike, whatever the plate.
 ALIKE = {"CR": ("CR", "DX"), "DX": ("DX", "CR")}
-TEMPLATE_FIELDS = ("code", "name", "language", "modality", "body_part_examined", "content", "is_active")
+TEMPLATE_FIELDS = ("code", "name", "language", "modality", "body_part_examined", "patient_sex", "content", "is_active")
 MACRO_FIELDS = ("abbreviation", "language", "text")
 
 
@@ -34,7 +35,8 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
 
     Those in `language` come before all others. Among them: one's own that fit the catalogue entry or the body part;
     those bound to the entry; those of the same modality and body part; one's own and then the site's of the modality.
-    A procedure without a modality is offered them all. Each says in `fits` how: `procedure`, `body_part` or `modality`.
+    A procedure without a modality is offered them all. Nobody is offered one for the other sex. Each says in `fits`
+    how: `procedure`, `body_part` or `modality`.
     """
     site: Any = procedure.order_ref.site_id
     body_part = procedure.body_part_examined
@@ -46,7 +48,7 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
     own = Q(owner__isnull=False)
     found = (
         ReportTemplate.objects.visible_to(who)
-        .filter(site_id=site, is_active=True)
+        .filter(site_id=site, is_active=True, patient_sex__in=_sexes(procedure))
         .annotate(is_bound=Exists(bound))
         .annotate(
             is_other=Case(When(language=language, then=Value(0)), default=Value(1), output_field=IntegerField()),
@@ -69,6 +71,12 @@ def templates_for(*, who: Any, procedure: RequestedProcedure, language: str) -> 
     if procedure.modality:
         found = found.filter(Q(is_bound=True) | Q(modality__in=modalities))
     return list(found.defer("content").order_by("is_other", "place", "name", "pk")[:MOST])
+
+
+def _sexes(procedure: RequestedProcedure) -> list[str]:
+    """Those that a template may be for: of a patient whose sex is not known, or another, both."""
+    known = procedure.order_ref.patient_ref.patient_sex
+    return ["", known] if known in TemplateSex.values else ["", *TemplateSex.values]
 
 
 def sections_of(template: ReportTemplate, *, normal: bool) -> dict[str, str]:

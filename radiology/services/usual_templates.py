@@ -35,7 +35,10 @@ class Added:
 
 
 def usual_templates() -> list[dict[str, Any]]:
-    """One entry a template: code, modality, body part, codes of procedures, and by language name and content."""
+    """One entry a template: code, modality, body part, codes of procedures, and by language name and content.
+
+    Where patients of one sex alone are meant, it says that too.
+    """
     return [dict(each) for name in MODALITIES for each in _read(f"report_templates/{name}.json")["templates"]]
 
 
@@ -77,6 +80,7 @@ def _add_templates(site: Site) -> int:
             name=each[language]["name"],
             modality=each["modality"],
             body_part_examined=each["body_part_examined"],
+            patient_sex=each.get("patient_sex", ""),
             content=checked(each[language]["content"]),
         )
         for each in usual_templates()

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connections, transaction
 
 from radiology.errors import InvalidValue, NotAllowed, PreconditionFailed
-from radiology.models import AuditEvent, ReportMacro, ReportTemplate, Site
+from radiology.models import AuditEvent, Patient, ReportMacro, ReportTemplate, RequestedProcedure, Site
 from radiology.services.report_templates import (
     delete_macro,
     delete_template,
@@ -123,13 +123,27 @@ def test_own_ones_that_fit_come_first_then_bound_ones_then_by_part_and_modality(
     make_report_template("OFF", is_active=False)
     make_report_template("US", modality="US")
     make_report_template("ELSEWHERE", site=make_site())
-    procedure.order_ref.pk  # noqa: B018  (read before the count)
+    procedure.order_ref.patient_ref.pk  # noqa: B018  (read before the count)
     radiologist.may("reports.write")
     with django_assert_num_queries(1):
         found = templates_for(who=radiologist, procedure=procedure, language="id")
     assert codes(found) == ["OWN id", "BOUND id", "PART id", "OWN-HEAD id", "MODALITY id", "PART en"]
     assert codes(templates_for(who=radiologist, procedure=procedure, language="en"))[0] == "PART en"
     assert codes(templates_for(who=make_user("front", role="desk"), procedure=procedure, language="id")) == []
+
+
+@pytest.mark.parametrize(
+    ("sex", "offered"), [("F", "ANY FEMALE"), ("M", "ANY MALE"), ("O", "ANY FEMALE MALE"), ("", "ANY FEMALE MALE")]
+)
+def test_nobody_is_offered_a_template_for_the_other_sex(radiologist: Any, sex: str, offered: str) -> None:
+    entry = make_procedure("MRPEL")
+    procedure = make_requested_procedure(procedure_ref=entry)
+    Patient.objects.filter(pk=procedure.order_ref.patient_ref_id).update(patient_sex=sex)
+    for code, meant in (("ANY", ""), ("FEMALE", "F"), ("MALE", "M")):
+        make_report_template(code, patient_sex=meant).procedures.add(entry)
+    procedure = RequestedProcedure.objects.get(pk=procedure.pk)
+    found = templates_for(who=radiologist, procedure=procedure, language="id")
+    assert sorted(each.code for each in found) == offered.split()
 
 
 def test_a_procedure_of_another_system_is_known_by_its_code_and_plates_are_reported_alike(radiologist: Any) -> None:
