@@ -318,6 +318,8 @@ def _words() -> dict[str, str]:
         "readOnly": _("To read only"),
         "nothingMeasured": _("Nothing has been measured yet."),
         "noTemplates": _("There are no templates for this examination."),
+        "kept": _("Kept among my templates: %s"),
+        "notKept": _("The template could not be kept: try again when there is a connection."),
         "notHeard": _("The browser could not listen: allow it the microphone."),
     }
 

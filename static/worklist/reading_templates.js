@@ -109,8 +109,43 @@ async function normal() {
   await choose(best);
 }
 
+/* What stands there, kept for the next time */
+
+const keep = dialog.querySelector("[data-keep]");
+const keepName = keep.querySelector("input");
+const keepError = keep.querySelector("[data-error]");
+async function keepThis() {
+  const button = keep.querySelector("[data-keeps]");
+  button.disabled = true;
+  keepError.textContent = "";
+  try {
+    const body = { name: keepName.value, sections: window.reading.current() };
+    const response = await window.reading.ask("POST", keep.dataset.keep, body);
+    const answer = await response.json();
+    if (response.ok) {
+      templates = null;
+      keep.open = false;
+      keepName.value = "";
+      dialog.close();
+      window.reading.say(words.kept.replace("%s", answer.name));
+    } else {
+      keepError.textContent = answer.message ?? (response.status === 401 ? words.signedOut : words.notKept);
+    }
+  } catch {
+    keepError.textContent = words.notKept;
+  }
+  button.disabled = false;
+}
+keep.querySelector("[data-keeps]").addEventListener("click", keepThis);
+keepName.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  keepThis();
+});
+
 search.addEventListener("input", fill);
 dialog.addEventListener("keydown", (event) => {
+  if (keep.contains(event.target)) return;
   const buttons = [...list.querySelectorAll("button")];
   const at = buttons.indexOf(document.activeElement);
   if (event.key === "ArrowDown" || event.key === "ArrowUp") {

@@ -16,7 +16,7 @@ from tests.browser.conftest import PASSWORD, sign_in
 from tests.browser.test_viewer import wait_for_images
 from tests.browser.volume import ct_volume
 from tests.daemons import wait_until
-from tests.factories import default_site, make_order, make_procedure, make_study
+from tests.factories import default_site, make_order, make_patient, make_procedure, make_study
 from worklist.services.reading_rows import refresh_studies
 
 
@@ -290,3 +290,61 @@ def test_pages_fit_every_screen(signed_in: Page, reading: str, radiologist: User
             wide = signed_in.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 1, (width, theme, wide)
             signed_in.screenshot(path=tmp_path / f"reading-{width}-{theme}.png")
+
+
+def test_a_study_opened_in_the_second_window_is_opened_in_the_first(signed_in: Page, reading: str) -> None:
+    """The way back: what the viewer of the second window shows is what is reported in the first."""
+    other = make_study(make_patient("other", "WIBOWO^BUDI"), series=1)
+    its = examination_of(other)
+    signed_in.goto(reading)
+    signed_in.locator('[data-section="findings"] .ProseMirror').click()
+    signed_in.keyboard.type("Kept.")
+    with signed_in.context.expect_page() as opened:
+        signed_in.keyboard.press("Alt+w")
+    screen = opened.value
+    expect(screen.locator("iframe")).to_have_attribute("src", re.compile(r"^/viewer\?StudyInstanceUIDs="))
+    screen.locator("iframe").evaluate(
+        "(frame, uid) => frame.contentWindow.location.assign(`/viewer?StudyInstanceUIDs=${uid}`)",
+        other.study_instance_uid,
+    )
+    signed_in.wait_for_url(f"**{its}")
+    assert stored() == "Kept."
+    expect(signed_in.get_by_label("Patient", exact=True)).to_contain_text("BUDI WIBOWO")
+    expect(signed_in.locator(".reading .images")).to_be_hidden()
+
+
+def test_a_report_is_kept_as_a_template_and_used_again(
+    signed_in: Page, reading: str, radiologist: User, complaints: list[str], tmp_path: Path
+) -> None:
+    signed_in.goto(reading)
+    signed_in.locator('[data-section="findings"] .ProseMirror').click()
+    signed_in.keyboard.type("Nodul [kanan|kiri].")
+    signed_in.keyboard.press("Alt+t")
+    dialog = signed_in.locator("#template-dialog")
+    dialog.get_by_text("Keep this report as a template of mine").click()
+    dialog.get_by_label("Name").fill("Nodul paru")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.get_by_text("Kept among my templates: Nodul paru")).to_be_visible()
+    second = examination_of(make_study(make_patient("9", "LESTARI^DEWI"), series=1))
+    signed_in.goto(second)
+    signed_in.keyboard.press("Alt+t")
+    signed_in.keyboard.type("nodul")
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.locator('[data-section="findings"] .ProseMirror')).to_contain_text("Nodul [kanan|kiri].")
+    signed_in.keyboard.press("Alt+t")
+    dialog.get_by_role("link", name="My texts").click()
+    signed_in.get_by_placeholder("paru").first.fill("bersih")
+    signed_in.get_by_placeholder("What stands there instead").first.fill("Paru bersih.")
+    signed_in.get_by_role("button", name="Add").click()
+    expect(signed_in.get_by_text("Kept: .bersih")).to_be_visible()
+    for width, theme in ((390, "light"), (1280, "dark")):
+        User.objects.filter(pk=radiologist.pk).update(theme=theme)
+        signed_in.set_viewport_size({"width": width, "height": 900})
+        signed_in.reload()
+        wide = signed_in.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 1, (width, wide)
+        signed_in.screenshot(path=tmp_path / f"texts-{width}.png")
+    signed_in.get_by_role("link", name="Nodul paru").click()
+    expect(signed_in.get_by_label("Findings")).to_have_value("Nodul [kanan|kiri].")
+    signed_in.screenshot(path=tmp_path / "template-1280.png")
+    assert complaints == []

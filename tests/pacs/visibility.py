@@ -61,6 +61,7 @@ from radiology.models import (
     Patient,
     PatientDuplicate,
     PatientMerge,
+    ReportMacro,
     RequestedProcedure,
     SavedFilter,
     Site,
@@ -200,8 +201,11 @@ class Things:
             ("report", "public_id"): self.rows["report"],
             ("report-letter", "public_id"): self.rows["report"],
             **{
-                (f"reading-{name}", "public_id"): self.rows["ordered"] for name in ("view", "draft", "sign", "critical")
+                (f"reading-{name}", "public_id"): self.rows["ordered"]
+                for name in ("view", "draft", "sign", "critical", "keep")
             },
+            ("reading-texts-macro", "public_id"): self.rows["macro"],
+            ("reading-texts-template", "public_id"): self.rows["template"],
             **{
                 (f"critical-{name}", "public_id"): self.rows["critical"]
                 for name in ("result", "acknowledge", "withdraw")
@@ -375,6 +379,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "critical": raise_critical(
             procedure=ordered.requested_procedures.get(), finding=planned_as, category="red", who=None
         )[0].public_id,
+        "macro": ReportMacro.objects.create(site=site, abbreviation=f"m-{site.code[:6].lower()}", text=MARK).public_id,
         "template": make_report_template(f"T-{site.code[:6]}", site=site, name=MARK).public_id,
         "ordered": ordered.requested_procedures.get().public_id,
         "attachment": letter.public_id,
