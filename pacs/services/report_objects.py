@@ -106,7 +106,7 @@ def follow_procedure(job: Job) -> None:
 def store_pdf(job: Job) -> None:
     """Store the PDF that the server could not make before; as long as it cannot, the job says why."""
     version = _versions().filter(pk=job.arguments["version"]).first()
-    if version is None or version.number != version.report_ref.number:
+    if version is None or version.number != version.report_ref.number or version.report_ref.held_at is not None:
         return
     missing = _store(version)
     if missing:
@@ -131,6 +131,8 @@ def _settle(version: ReportVersion) -> None:
     report = version.report_ref
     if report.status == ReportStatus.ENTERED_IN_ERROR:
         _take_out(report, RemovalCode.PATIENT_SAFETY, _("The report was withdrawn."))
+    elif report.held_at is not None:
+        _take_out(report, RemovalCode.WORKLIST_ENTRY, _("The report is held: its images were moved."))
     elif _store(version):
         enqueue(
             kind=STORE_PDF,
@@ -186,7 +188,7 @@ def _make(version: ReportVersion, study: Study, wanted: Collection[ReportObjectK
     lock_studies([study.pk])
     here = studies_of(version.report_ref.requested_procedure_ref).select_related("site", "patient_ref")
     held = here.filter(pk=study.pk).first()
-    if held is None or report.status == ReportStatus.ENTERED_IN_ERROR:
+    if held is None or report.status == ReportStatus.ENTERED_IN_ERROR or report.held_at is not None:
         return
     former = ReportObject.objects.filter(version_ref__report_ref=report, removal=None)
     wanted = set(wanted) - {
