@@ -52,6 +52,7 @@ KEYS = [
     ("Alt M", gettext_lazy("Insert the newest measurement")),
     ("Alt D", gettext_lazy("Dictate, or stop")),
     ("Alt C", gettext_lazy("Critical result")),
+    ("Alt B", gettext_lazy("Send a resident's report back")),
     ("Alt W", gettext_lazy("Images on the second screen")),
 ]
 
@@ -329,7 +330,6 @@ def _words() -> dict[str, str]:
         "newImages": _("%s new images arrived."),
         "showThem": _("Show them"),
         "heldNow": _("The images were moved meanwhile: this report is held."),
-        "returned": _("Sent back to the resident."),
         "notHeard": _("The browser could not listen: allow it the microphone."),
     }
 

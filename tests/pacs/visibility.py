@@ -56,11 +56,14 @@ from pacs.services import corrections, held, held_cases, removal, transfers
 from pacs.services.store import Source, receive_part10, store_instance
 from pacs.services.study_tokens import hand_out
 from radiology.models import (
+    CoSignature,
+    LateImages,
     Order,
     OrderAttachment,
     Patient,
     PatientDuplicate,
     PatientMerge,
+    ReportHold,
     RequestedProcedure,
     SavedFilter,
     Site,
@@ -198,9 +201,13 @@ class Things:
             },
             ("order", "public_id"): self.rows["order"],
             ("report", "public_id"): self.rows["report"],
-            ("report-letter", "public_id"): self.rows["report"],
             **{
-                (f"reading-{name}", "public_id"): self.rows["ordered"] for name in ("view", "draft", "sign", "critical")
+                (f"report-{name}", "public_id"): self.rows["report"]
+                for name in ("letter", "differences", "hold", "images-seen")
+            },
+            **{
+                (f"reading-{name}", "public_id"): self.rows["ordered"]
+                for name in ("view", "draft", "sign", "critical", "difference", "return", "news")
             },
             **{
                 (f"critical-{name}", "public_id"): self.rows["critical"]
@@ -359,7 +366,12 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     stored = ReportObject.objects.create(
         version_ref=report.versions.get(), kind="SR", study_ref=study, sop_instance_uid=generate_uid()
     )
+    watched = {"report_ref": report, "site": site}
+    moment = {"first_at": report.created_at, "last_at": report.created_at}
     found.rows = {
+        "co_signature": CoSignature.objects.create(number=1, resident=who, resident_name=name, **watched).pk,
+        "hold": ReportHold.objects.create(kind="patient", study_instance_uid=fixed["StudyInstanceUID"], **watched).pk,
+        "late": LateImages.objects.create(number_of_images=1, author=who, **moment, **watched).pk,
         "correction": correction.public_id,
         "removal": rejected.public_id,
         "decision": decision.public_id,
@@ -516,6 +528,9 @@ def of_admin(of: Things) -> list[str]:
         WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
         StudyToken: StudyToken.objects.get(study_ref=study).pk,
         ReportObject: of.rows["report_object"],
+        CoSignature: of.rows["co_signature"],
+        ReportHold: of.rows["hold"],
+        LateImages: of.rows["late"],
         Hl7Message: of.rows["message"].pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
@@ -540,7 +555,7 @@ def state() -> dict[tuple[str, Any], str]:
         Study, Series, Instance, Location, Patient, Removal, Correction, HeldObject, HeldDecision, Transfer,
         TransferResult, ImportRun, SavedFilter, Order, OrderAttachment, RequestedProcedure, ScheduledProcedureStep,
         Room, Device, PerformedProcedureStep, QualityCheck, ReconciliationCase, ReconciliationDecision, PatientMerge,
-        PatientDuplicate, Webhook, WebhookDelivery, Hl7Message,
+        PatientDuplicate, Webhook, WebhookDelivery, Hl7Message, CoSignature, ReportHold, LateImages,
     ]  # fmt: skip
     return {
         (model.__name__, row["id"]): json.dumps(row, default=_text)
