@@ -20,6 +20,8 @@ def shown(request: PageRequest, report: Report | None, study: Study | None) -> d
     usual, others = co_signatures.supervisors_for(request.user) if resident else ([], [])
     co = co_signatures.latest_of(report) if report is not None else None
     waits = co is not None and co.state == CoSignatureState.WAITING
+    if report is not None and co is not None and co.state == CoSignatureState.RETURNED and co.seen_at is None:
+        co_signatures.note_seen(report, request.user)
     return {
         "state": {
             "images": images_of([study.pk]).count() if study is not None else 0,

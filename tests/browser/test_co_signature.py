@@ -62,7 +62,7 @@ def test_from_the_resident_to_the_supervisor_to_the_difference(
     dialog = signed_in.locator("#sign-dialog")
     expect(dialog).to_contain_text("for a supervisor to co-sign")
     expect(dialog.get_by_label("Final")).to_have_count(0)
-    signed_in.get_by_label("Supervisor").select_option(label="Sari Wulan")
+    dialog.get_by_label("Supervisor").select_option(label="Sari Wulan")
     signed_in.screenshot(path=tmp_path / "resident.png")
     signed_in.get_by_label("Your password").fill(PASSWORD)
     dialog.get_by_role("button", name="Sign", exact=True).click()
