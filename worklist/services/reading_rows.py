@@ -148,11 +148,17 @@ def _bring_up_to_date(keys: Sequence[int]) -> None:
             continue
         wanted.updated_at = now
         (to_read if wanted.state in TO_READ else over).append(wanted)
-    # Who signs holds the report, and then writes here: so does whoever comes from the images.
-    reports = Report.objects.filter(
-        requested_procedure_ref__in=[row.requested_procedure_ref_id for row in to_read + over]
-    )
-    list(reports.order_by("pk").select_for_update(no_key=True).values_list("pk"))
+    if not (to_read or over):
+        return
+    with transaction.atomic(savepoint=False):
+        _write(to_read, over)
+
+
+def _write(to_read: Sequence[Reading], over: Sequence[Reading]) -> None:
+    """Who signs holds the report, and then writes here: so does whoever comes from the images."""
+    wanted = [row.requested_procedure_ref_id for row in (*to_read, *over)]
+    reports = Report.objects.filter(requested_procedure_ref__in=wanted).order_by("pk")
+    list(reports.select_for_update(no_key=True).values_list("pk"))
     for rows, columns in ((to_read, _COLUMNS), (over, [*_COLUMNS, *_CLAIM])):
         if rows:
             Reading.objects.bulk_create(
