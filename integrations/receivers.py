@@ -7,8 +7,15 @@ from django.dispatch import receiver
 
 from integrations.hl7.outgoing import telling
 from integrations.models import Hl7Peer
-from radiology.models import ApiToken, Order, Patient, Report, ReportVersion, User
-from radiology.signals import order_changed, order_placed, patient_merged, patient_saved, report_published
+from radiology.models import ApiToken, Order, Patient, Report, ReportHold, ReportVersion, User
+from radiology.signals import (
+    order_changed,
+    order_placed,
+    patient_merged,
+    patient_saved,
+    report_hold_changed,
+    report_published,
+)
 from worklist.models import ScheduledProcedureStep
 from worklist.signals import step_scheduled
 
@@ -46,3 +53,10 @@ def tell_of_merge(survivor: Patient, merged: Patient, who: Any = None, **_: Any)
 @receiver(report_published)
 def tell_of_report(report: Report, version: ReportVersion, who: Any = None, **_: Any) -> None:
     telling.tell_report(report=report, version=version, who=who)
+
+
+@receiver(report_hold_changed)
+def tell_of_released_report(report: Report, hold: ReportHold, who: Any = None, **_: Any) -> None:
+    """While it is held, nothing of it leaves (integrations.hl7.outgoing.queue)."""
+    if hold.ended_at is not None:
+        telling.tell_released(report=report, hold=hold, who=who)

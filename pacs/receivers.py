@@ -12,9 +12,9 @@ from pacs.services import (
 )
 from pacs.services.coercion import lay_patient_over
 from pacs.signals import studies_stored
-from radiology.models import Patient, ReportVersion, Site
+from radiology.models import Patient, Report, ReportVersion, Site
 from radiology.services.rows import Sought
-from radiology.signals import accession_number_chosen, patient_saved, report_published
+from radiology.signals import accession_number_chosen, patient_saved, report_hold_changed, report_published
 
 _STUDIES = Sought(Study, "site_id = %s AND accession_number = %s LIMIT 1", fields=["id"])
 
@@ -36,6 +36,13 @@ def has_a_study(site: Site, accession_number: str, **_: Any) -> bool:
 def store_with_images(version: ReportVersion, **_: Any) -> None:
     """In the transaction that publishes it: there is no version of which nobody takes care."""
     report_objects.watch_version(version=version)
+
+
+@receiver(report_hold_changed)
+def follow_hold(report: Report, **_: Any) -> None:
+    """What is held is taken out of the archive; what is released comes back."""
+    if report.number:
+        report_objects.watch_procedures(procedures=[report.requested_procedure_ref_id])
 
 
 @receiver(studies_stored)

@@ -10,7 +10,7 @@ class RadiologyConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from radiology import checks, critical_receivers  # noqa: F401  (registers them)
+        from radiology import checks, critical_receivers, report_receivers  # noqa: F401  (registers them)
         from radiology.log import configure_logging
 
         configure_logging()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from radiology import critical_pages, order_entry, order_pages, report_pages
+from radiology import critical_pages, order_entry, order_pages, report_pages, report_review_pages
 
 urlpatterns = [
     path("orders", order_pages.orders, name="orders"),
@@ -18,6 +18,11 @@ urlpatterns = [
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>", order_pages.attachment, name="order-attachment"),
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>/remove", order_pages.detach, name="order-detach"),
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>/restore", order_pages.reattach, name="order-reattach"),
+    path("reports/changed", report_review_pages.changed, name="reports-changed"),
+    path("reports/held", report_review_pages.held, name="reports-held"),
+    path("reports/<uuid:public_id>/differences", report_review_pages.differences, name="report-differences"),
+    path("reports/<uuid:public_id>/hold", report_review_pages.decide, name="report-hold"),
+    path("reports/<uuid:public_id>/images-seen", report_review_pages.images_seen, name="report-images-seen"),
     path("reports/<uuid:public_id>", report_pages.report, name="report"),
     path("reports/<uuid:public_id>/pdf", report_pages.letter, name="report-letter"),
     path("critical", critical_pages.results, name="critical-results"),

@@ -17,6 +17,7 @@ from radiology.critical_pages import of_report
 from radiology.errors import RadiologyError, outcome_of
 from radiology.models import AuditAction, Report, ReportSection
 from radiology.pages import refusal
+from radiology.report_review_pages import shown_on_report
 from radiology.services import audit, report_pdf
 from radiology.services.report_markup import shown
 
@@ -34,14 +35,19 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     procedure = found.requested_procedure_ref
     order = procedure.order_ref
     version, *former = found.versions.defer("pdf")[:VERSIONS]
-    sections = dict(shown(version))
+    beside = shown_on_report(request, found)
+    if beside["withheld"]:
+        former = []
+    sections = {} if beside["withheld"] else dict(shown(version))
     impression = sections.pop(ReportSection.IMPRESSION, "")
     _record_read(request, found)
     asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
     keys = [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))]
     if request.user.may("reports.write"):
         keys.append(("r", _("Amend or add")))
+        keys.append(("d", _("The differences between versions")))
     context = {
+        **beside,
         "report": found,
         "version": version,
         "former": [(each, shown(each)) for each in former],
@@ -66,6 +72,8 @@ def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     found = _report(request, public_id)
     if found is None:
         return _missing(request)
+    if found.held_at is not None:
+        return refusal(request, 409, _("This report is held because its images were moved: there is no letter of it."))
     _record_read(request, found)
     try:
         pdf = report_pdf.pdf_of(report=found)

@@ -21,6 +21,15 @@ order_changed = Signal()
 # A version of a report was published: preliminary, signed, changed, added to or withdrawn. Sent within the transaction.
 # Keywords: report, version (ReportVersion), who.
 report_published = Signal()
+# A resident asked for a second signature, or a supervisor sent the report back. Sent within the transaction.
+# Keywords: co_signature (CoSignature), who.
+co_signature_changed = Signal()
+# A report is held because its images were moved, they were moved again, or it was let go. Sent within the transaction.
+# Keywords: report, hold (ReportHold), who.
+report_hold_changed = Signal()
+# Images came after their study was reported, or somebody answered that. Sent within the transaction.
+# Keywords: report, late (LateImages), who.
+late_images_changed = Signal()
 # One patient was merged into another; what the movers know has moved. Sent within the transaction.
 # Keywords: merge (PatientMerge), survivor (Patient), merged (Patient), who.
 patient_merged = Signal()

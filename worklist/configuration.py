@@ -34,6 +34,6 @@ SETTINGS = Section(
     "worklist_settings", WorklistSettings, ("site",), ("links_by_itself", "expects_orders", "claim_minutes")
 )
 
-TURNAROUNDS = Section("turnarounds", Turnaround, ("site", "priority", "modality"), ("minutes",))
+TURNAROUNDS = Section("turnarounds", Turnaround, ("site", "priority", "modality"), ("minutes", "cosign_minutes"))
 
 register(ROOMS, HOURS, DEVICES, SETTINGS, TURNAROUNDS)

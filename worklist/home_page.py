@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from pacs import views as pacs_views
 from pacs.pages import etag
 from radiology.accounts import PageRequest, signed_in
+from radiology.report_review_pages import of_person
 from worklist.board_pages import GROUP_LABELS
 from worklist.reading_list_pages import head_of_list
 from worklist.services import board as boards
@@ -39,6 +40,7 @@ def home(request: PageRequest) -> HttpResponseBase:
         lead["today"] = _today(request)
     if request.user.may("reports.write"):
         lead["reading"] = head_of_list(request)
+        lead["notices"] = of_person(request)
     return pacs_views.home(request, lead={"template": "worklist/_lead.html", **lead} if lead else None)
 
 

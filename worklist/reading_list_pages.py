@@ -37,7 +37,9 @@ VIEWS = {
     "mine": gettext_lazy("Mine"),
     "areas": gettext_lazy("My areas"),
     "drafts": gettext_lazy("Drafts"),
+    "cosign": gettext_lazy("To co-sign"),
     "preliminary": gettext_lazy("Preliminary"),
+    "late": gettext_lazy("Images after reading"),
 }
 KEYS = [
     ("j", gettext_lazy("Next examination")),

@@ -37,6 +37,7 @@ from radiology.services.report_templates import macros_for
 from radiology.services.report_versions import newest_version
 from radiology.services.report_warnings import warnings_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, write_draft
+from worklist import reading_review
 from worklist.services.priors import priors_of
 from worklist.services.reading import claim, require_right, touch
 
@@ -51,6 +52,7 @@ KEYS = [
     ("Alt M", gettext_lazy("Insert the newest measurement")),
     ("Alt D", gettext_lazy("Dictate, or stop")),
     ("Alt C", gettext_lazy("Critical result")),
+    ("Alt B", gettext_lazy("Send a resident's report back")),
     ("Alt W", gettext_lazy("Images on the second screen")),
 ]
 
@@ -68,9 +70,9 @@ def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         reading, held = _claimed(request, procedure)
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
-    study = _study(request, procedure)
+    study = study_of(request, procedure)
     order = procedure.order_ref
-    report = _report(procedure)
+    report = report_at(procedure)
     version = newest_version(report) if report else None
     is_elsewhere = report is not None and report.origin != ReportOrigin.HERE
     state = {
@@ -81,9 +83,12 @@ def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         "macros": macros_for(request.user, translation.get_language()[:2]),
         **_state(report),
     }
+    beside = reading_review.shown(request, report, study)
+    state |= beside.pop("state")
     _record_read(request, procedure)
     priors = priors_of(who=request.user, procedure=procedure)
     context = {
+        **beside,
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,
@@ -150,13 +155,13 @@ class Draft(View):
     """`/reading/<requested procedure>/draft`: the report as it is being written."""
 
     def get(self, request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
-        return JsonResponse(_state(_report(procedure_of(request, public_id))))
+        return JsonResponse(_state(report_at(procedure_of(request, public_id))))
 
     def put(self, request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         """Keep what was typed: `sections` (markup by name), the `version` it was typed on, and by whom (`user`)."""
         procedure = procedure_of(request, public_id)
         given = body_of(request)
-        report = _report(procedure)
+        report = report_at(procedure)
         if report is None and given.get("version"):
             raise Conflict(_("This report is gone: somebody threw it away."), field="version")
         if report is not None and report.version != given.get("version"):
@@ -176,7 +181,7 @@ class Draft(View):
 
     def delete(self, request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         """Throw away what is being written; what was signed before stands."""
-        report = _report(procedure_of(request, public_id))
+        report = report_at(procedure_of(request, public_id))
         version = body_of(request).get("version")
         if report is not None:
             report = discard_draft(
@@ -192,10 +197,13 @@ draft = Draft.as_view()
 @never_cache
 @answers
 def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
-    """POST …/sign: `status`, `version` and `password`; once it is signed a `reason`, or an `addendum`."""
+    """POST …/sign: `status`, `version` and `password`; once it is signed a `reason`, or an `addendum`.
+
+    A resident may name a `supervisor`.
+    """
     procedure = procedure_of(request, public_id)
     given = body_of(request)
-    report = _report(procedure)
+    report = report_at(procedure)
     if report is None:
         raise NotFound(_("There is nothing to sign: write the report first."), field="report")
     address = audit.address_of(request)
@@ -212,6 +220,7 @@ def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
             version=version,
             status=ReportStatus(status) if status in ReportStatus.values else ReportStatus.DRAFT,
             reason=str(given.get("reason", "")),
+            supervisor=reading_review.supervisor_of(given.get("supervisor")),
             who=request.user,
             address=address,
         )
@@ -246,13 +255,13 @@ def procedure_of(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedu
     return procedure
 
 
-def _report(procedure: RequestedProcedure) -> Report | None:
+def report_at(procedure: RequestedProcedure) -> Report | None:
     """The living report of the procedure."""
     found = Report.objects.filter(requested_procedure_ref=procedure).exclude(status=ReportStatus.ENTERED_IN_ERROR)
     return found.select_related("draft_by").first()
 
 
-def _study(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
+def study_of(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
     visible = Study.objects.visible_to(request.user)
     return (
         visible.filter(requested_procedure_ref=procedure).order_by("-sort_at").first()
@@ -273,7 +282,7 @@ def _claimed(request: PageRequest, procedure: RequestedProcedure) -> tuple[Any, 
 
 def _for_readers(request: PageRequest, procedure: RequestedProcedure) -> HttpResponseBase:
     """Who may not write goes to what is published."""
-    report = _report(procedure)
+    report = report_at(procedure)
     if report is None or not report.number:
         raise NotFound(_("Nothing of this report is published yet."))
     return HttpResponseRedirect(reverse("report", args=[report.public_id]))
@@ -320,6 +329,9 @@ def _words() -> dict[str, str]:
         "noTemplates": _("There are no templates for this examination."),
         "kept": _("Kept among my templates: %s"),
         "notKept": _("The template could not be kept: try again when there is a connection."),
+        "newImages": _("%s new images arrived."),
+        "showThem": _("Show them"),
+        "heldNow": _("The images were moved meanwhile: this report is held."),
         "notHeard": _("The browser could not listen: allow it the microphone."),
     }
 

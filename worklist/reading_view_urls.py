@@ -1,6 +1,6 @@
 from django.urls import path
 
-from worklist import reading_critical
+from worklist import reading_critical, reading_review_pages
 from worklist import reading_texts_pages as texts
 from worklist import reading_view_pages as pages
 
@@ -15,5 +15,8 @@ urlpatterns = [
     path("reading/<uuid:public_id>/draft", pages.draft, name="reading-draft"),
     path("reading/<uuid:public_id>/sign", pages.sign, name="reading-sign"),
     path("reading/<uuid:public_id>/template", texts.keep, name="reading-keep"),
+    path("reading/<uuid:public_id>/difference", reading_review_pages.difference, name="reading-difference"),
+    path("reading/<uuid:public_id>/return", reading_review_pages.send_back, name="reading-return"),
+    path("reading/<uuid:public_id>/news", reading_review_pages.news, name="reading-news"),
     path("reading/<uuid:public_id>/critical", reading_critical.critical, name="reading-critical"),
 ]

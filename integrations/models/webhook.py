@@ -32,6 +32,8 @@ class WebhookEvent(models.TextChoices):
     REPORT_FINAL = "report.final", _("A report was signed, amended or added to")
     REPORT_WITHDRAWN = "report.withdrawn", _("A report was withdrawn: it was entered in error")
     REPORT_CRITICAL = "report.critical", _("A critical result was raised, told further, acknowledged or withdrawn")
+    REPORT_HELD = "report.held", _("A report is held because its images were moved, or was released")
+    REPORT_LATE_IMAGES = "report.late_images", _("Images came after their study was reported")
 
 
 # What a client must be allowed to read to be told of it: one of these scopes.
@@ -43,6 +45,8 @@ SCOPES_OF = {
     WebhookEvent.REPORT_FINAL: ("studies.read", "reports.write"),
     WebhookEvent.REPORT_WITHDRAWN: ("studies.read", "reports.write"),
     WebhookEvent.REPORT_CRITICAL: ("studies.read", "reports.write"),
+    WebhookEvent.REPORT_HELD: ("studies.read", "reports.write"),
+    WebhookEvent.REPORT_LATE_IMAGES: ("studies.read", "reports.write"),
 }
 
 

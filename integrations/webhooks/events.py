@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from integrations.models import Webhook, WebhookDelivery
 from pacs.models import Study
-from radiology.models import ApiClient, CriticalResult, Job, Order, Report
+from radiology.models import ApiClient, CriticalResult, Job, LateImages, Order, Report, ReportHold
 from radiology.services import jobs
 from radiology.services.rows import Sought
 from worklist.models import ScheduledProcedureStep
@@ -144,6 +144,25 @@ def of_report(report: Report) -> Happening:
             "viewer": f"/viewer?StudyInstanceUIDs={uid}",
         },
     )
+
+
+def of_held_report(report: Report, hold: ReportHold) -> Happening:
+    """A report, what happened to its images, and whether it is held still."""
+    told = of_report(report)
+    data = {**told.data, "held": hold.ended_at is None, "kind": hold.kind, "outcome": hold.outcome}
+    return Happening(
+        told.site_id,
+        told.subject,
+        {**data, "moved_back": hold.moved_back_at is not None},
+        {"report": told.links["report"]},
+    )
+
+
+def of_late_images(report: Report, late: LateImages) -> Happening:
+    """A report, and how many images came after it that nobody has answered."""
+    told = of_report(report)
+    data = {**told.data, "images": late.number_of_images, "outcome": late.outcome}
+    return Happening(told.site_id, told.subject, data, told.links)
 
 
 def of_critical_result(result: CriticalResult, change: str) -> Happening:

@@ -6,11 +6,27 @@ from typing import Any
 from django.dispatch import receiver
 
 from integrations.models import WebhookEvent
-from integrations.webhooks.events import of_critical_result, of_order, of_report, of_studies, of_study, tell
+from integrations.webhooks.events import (
+    of_critical_result,
+    of_held_report,
+    of_late_images,
+    of_order,
+    of_report,
+    of_studies,
+    of_study,
+    tell,
+)
 from pacs.models import Study
 from pacs.signals import studies_stored
-from radiology.models import CriticalResult, Order, Report, ReportStatus
-from radiology.signals import critical_result_changed, order_changed, order_placed, report_published
+from radiology.models import CriticalResult, LateImages, Order, Report, ReportHold, ReportStatus
+from radiology.signals import (
+    critical_result_changed,
+    late_images_changed,
+    order_changed,
+    order_placed,
+    report_hold_changed,
+    report_published,
+)
 from worklist.models import ScheduledProcedureStep, StepStatus
 from worklist.signals import step_moved, study_completed
 
@@ -56,6 +72,18 @@ def tell_of_report(report: Report, **_: Any) -> None:
         tell(event=WebhookEvent.REPORT_FINAL, site_id=report.site_id, about=lambda: [of_report(report)])
     elif report.status == ReportStatus.ENTERED_IN_ERROR:
         tell(event=WebhookEvent.REPORT_WITHDRAWN, site_id=report.site_id, about=lambda: [of_report(report)])
+
+
+@receiver(report_hold_changed)
+def tell_of_held_report(report: Report, hold: ReportHold, **_: Any) -> None:
+    """Only of what somebody may have: a draft that is held concerns nobody outside."""
+    if report.number:
+        tell(event=WebhookEvent.REPORT_HELD, site_id=report.site_id, about=lambda: [of_held_report(report, hold)])
+
+
+@receiver(late_images_changed)
+def tell_of_late_images(report: Report, late: LateImages, **_: Any) -> None:
+    tell(event=WebhookEvent.REPORT_LATE_IMAGES, site_id=report.site_id, about=lambda: [of_late_images(report, late)])
 
 
 @receiver(critical_result_changed)

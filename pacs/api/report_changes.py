@@ -12,7 +12,7 @@ from pacs.api.report_access import ReportView, report_of
 from pacs.api.report_entries import report_entry
 from pacs.dicomweb.addresses import origin
 from radiology.api.operations import json_answer, json_body, operation, text_of
-from radiology.errors import Conflict, NotAllowed
+from radiology.errors import Conflict, InvalidValue, NotAllowed
 from radiology.models import Report, ReportStatus, User
 from radiology.services import audit
 from radiology.services.access import require_password
@@ -20,13 +20,13 @@ from radiology.services.report_versions import LONGEST_TEXT
 from radiology.services.reports import add_addendum, discard_draft, sign_report, withdraw_report, write_draft
 
 
-class _Change(ReportView):
+class ReportChange(ReportView):
     def told(self, request: Any, report: Report) -> HttpResponse:
         found = report_of(request.user, report.public_id)
         return json_answer(request, report_entry(found, origin(request), request.user), version=found.version)
 
 
-class ReportDraft(_Change):
+class ReportDraft(ReportChange):
     """`PUT` and `DELETE /reports/{report}/draft`."""
 
     @operation(
@@ -76,14 +76,14 @@ class ReportDraft(_Change):
         return HttpResponse(status=204)
 
 
-class SignReport(_Change):
+class SignReport(ReportChange):
     """`POST /reports/{report}/sign`."""
 
     @operation(
         tag="Reports",
         summary="Sign a report",
         description="Publishes the draft, as `final` or `preliminary`. What was signed before stays as a version, and "
-        "the report is `amended`, with the reason.",
+        "the report is `amended`, with the reason. A resident's signature is preliminary, and waits for another.",
         path=["report"],
         headers=IF_MATCH,
         body=shapes.Signature,
@@ -95,22 +95,24 @@ class SignReport(_Change):
         found = report_of(request.user, report)
         who = signer_of(request)
         given = json_body(request)
-        require_known(given, ("password", "status", "reason"), "")
+        require_known(given, ("password", "status", "reason", "supervisor"), "")
         version = version_of(request) or 0
-        status = text_of(given, "status") or ReportStatus.FINAL.value
-        _require_password(request, who, given)
+        status = text_of(given, "status")
+        supervisor = _supervisor(text_of(given, "supervisor", most=64))
+        require_password_of(request, who, given)
         sign_report(
             report=found,
             version=version,
-            status=ReportStatus(status) if status in ReportStatus.values else ReportStatus.DRAFT,
+            status=_status(status),
             reason=text_of(given, "reason"),
+            supervisor=supervisor,
             who=who,
             address=audit.address_of(request),
         )
         return self.told(request, found)
 
 
-class ReportAddenda(_Change):
+class ReportAddenda(ReportChange):
     """`POST /reports/{report}/addenda`."""
 
     @operation(
@@ -128,7 +130,7 @@ class ReportAddenda(_Change):
         given = json_body(request)
         require_known(given, ("password", "text"), "")
         version = version_of(request) or 0
-        _require_password(request, who, given)
+        require_password_of(request, who, given)
         add_addendum(
             report=found,
             version=version,
@@ -139,7 +141,7 @@ class ReportAddenda(_Change):
         return self.told(request, found)
 
 
-class WithdrawReport(_Change):
+class WithdrawReport(ReportChange):
     """`POST /reports/{report}/withdraw`."""
 
     @operation(
@@ -159,7 +161,7 @@ class WithdrawReport(_Change):
         require_known(given, ("password", "reason"), "")
         version = version_of(request) or 0
         if isinstance(request.user, User):
-            _require_password(request, request.user, given)
+            require_password_of(request, request.user, given)
         withdraw_report(
             report=found,
             version=version,
@@ -177,7 +179,26 @@ def signer_of(request: Any) -> User:
     return request.user
 
 
-def _require_password(request: Any, who: User, given: dict[str, Any]) -> None:
+def _status(text: str) -> ReportStatus | None:
+    """What the signer wants; nothing: what they may make of it."""
+    if not text:
+        return None
+    return ReportStatus(text) if text in ReportStatus.values else ReportStatus.DRAFT
+
+
+def _supervisor(text: str) -> User | None:
+    if not text:
+        return None
+    try:
+        found = User.objects.filter(public_id=uuid.UUID(text), is_active=True).first()
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidValue("There is no such supervisor.", field="supervisor")
+    return found
+
+
+def require_password_of(request: Any, who: User, given: dict[str, Any]) -> None:
     password = given.get("password", "")
     text_of(given, "password", most=4096)  # a password may begin or end with a space
     require_password(user=who, password=password, address=audit.address_of(request))

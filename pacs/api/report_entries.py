@@ -7,16 +7,26 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from pacs.api.order_entries import patient_of_entry, requested_entry
+from pacs.api.report_watch_entries import Beside, beside_of, watch_entry
 from radiology.models import Report, ReportVersion
 
 
 def report_entry(
-    report: Report, origin: str, who: Any, *, newest: Mapping[int, ReportVersion] | None = None
+    report: Report,
+    origin: str,
+    who: Any,
+    *,
+    newest: Mapping[int, ReportVersion] | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
-    """A report as it holds now. `newest` are the versions that hold, by report, where many are told at once."""
+    """A report as it holds now. `newest` are the versions that hold, by report, where many are told at once; `beside`
+    is what is told of them else. Of one that is held, the text is for who writes reports.
+    """
     procedure = report.requested_procedure_ref
     order = procedure.order_ref
     version = newest.get(report.pk) if newest is not None else report.versions.defer("pdf").first()
+    if is_withheld(report, who):
+        version = None
     key = [report.public_id]
     uid = procedure.study_instance_uid
     entry = {
@@ -41,12 +51,18 @@ def report_entry(
             "viewer": f"{origin}/viewer?{urlencode({'StudyInstanceUIDs': uid})}",
         },
     }
-    if report.number:
+    entry |= watch_entry(report, beside or beside_of([report]), who)
+    if report.number and report.held_at is None:
         entry["links"]["pdf"] = origin + reverse("api-report-pdf", args=key)
     if who.may("reports.write"):
         entry["draft"] = report.draft
         entry["draft_by"] = report.draft_by.get_username() if report.draft_by else ""
     return entry
+
+
+def is_withheld(report: Report, who: Any) -> bool:
+    """Whether what a report says is not for `who` while it is held."""
+    return report.held_at is not None and not who.may("reports.write")
 
 
 def newest_versions(reports: list[Report]) -> dict[int, ReportVersion]:
@@ -62,11 +78,12 @@ def report_version_entry(version: ReportVersion) -> dict[str, Any]:
 
 def _said(version: ReportVersion | None) -> dict[str, Any]:
     if version is None:
-        return {"sections": {}, "addenda": [], "author_name": "", "by": "", "at": None}
+        return {"sections": {}, "addenda": [], "author_name": "", "writer_name": "", "by": "", "at": None}
     return {
         "sections": version.sections,
         "addenda": version.addenda,
         "author_name": version.author_name,
+        "writer_name": version.writer_name,
         "by": version.agent,
         "at": version.at.isoformat(),
     }

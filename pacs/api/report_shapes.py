@@ -4,6 +4,7 @@ from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 
 from pacs.api.order_shapes import OrderPatientShape, RequestedProcedureShape
+from pacs.api.report_watch_shapes import CoSignatureShape, HeldShape, LateImagesShape
 from pacs.api.shapes import PageShape
 from radiology.models import ReportOrigin, ReportStatus
 
@@ -54,11 +55,17 @@ class ReportShape(serializers.Serializer):
     sections = Sections()
     addenda = Addendum(many=True)
     author_name = Text(help_text="FAMILY^GIVEN")
+    writer_name = Text(help_text="FAMILY^GIVEN of the resident who wrote it, where `author_name` co-signed it.")
     by = Text(help_text="The account that published it.")
     at = serializers.DateTimeField(allow_null=True, help_text="When it was signed.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     links = ReportLinks()
+    held = HeldShape(
+        allow_null=True, help_text="While it is held, its text is given to nobody but who writes reports, and no PDF."
+    )
+    late_images = LateImagesShape(allow_null=True)
+    co_signature = CoSignatureShape(required=False, allow_null=True, help_text="For who writes reports.")
     draft = Sections(required=False, allow_null=True, help_text="What is being written; for who writes reports.")
     draft_by = Text(required=False)
 
@@ -77,6 +84,7 @@ class ReportVersionShape(serializers.Serializer):
     sections = Sections()
     addenda = Addendum(many=True)
     author_name = Text()
+    writer_name = Text(help_text="Of the resident who wrote it, where `author_name` co-signed it.")
     by = Text()
     at = serializers.DateTimeField()
     reason = Text(help_text="Why it was amended or withdrawn.")
@@ -116,7 +124,8 @@ class Signature(serializers.Serializer):
     """Who signs says the password again."""
 
     password = Text()
-    status = Text(required=False, help_text="`final` (otherwise) or `preliminary`.")
+    status = Text(required=False, help_text="`final` (otherwise) or `preliminary`; of a resident `preliminary`.")
+    supervisor = serializers.UUIDField(required=False, help_text="Whom a resident asks to co-sign; otherwise any.")
     reason = Text(required=False, help_text="Why, when something signed is changed.")
 
 

@@ -15,12 +15,13 @@ from pacs.api import report_shapes as shapes
 from pacs.api.access import CURSOR, LIMIT, linked
 from pacs.api.order_bodies import require_known
 from pacs.api.report_access import ReportView, procedure_to_report, procedures_of_study, report_of, reports_of
-from pacs.api.report_entries import newest_versions, report_entry, report_version_entry
+from pacs.api.report_entries import is_withheld, newest_versions, report_entry, report_version_entry
+from pacs.api.report_watch_entries import beside_of
 from pacs.dicomweb.addresses import origin
 from radiology.api.operations import file_answer, json_answer, json_body, operation, text_of
 from radiology.api.pages import cursor_of, place_of, with_cursor
 from radiology.api.parameters import Parameter
-from radiology.errors import InvalidValue, NotAllowed, NotFound
+from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import AuditAction, ReportOrigin, ReportStatus, RequestedProcedure, User
 from radiology.services import audit, report_pdf
 from radiology.services.attached_reports import LARGEST_PDF, attach_report
@@ -68,8 +69,9 @@ class SearchReports(ReportView):
             address=audit.address_of(request),
             detail={"level": "report", "answers": len(shown)},
         )
-        newest = newest_versions(shown)
-        body = {"data": [report_entry(each, here, request.user, newest=newest) for each in shown], **links}
+        newest, beside = newest_versions(shown), beside_of(shown)
+        data = [report_entry(each, here, request.user, newest=newest, beside=beside) for each in shown]
+        body = {"data": data, **links}
         return json_answer(request, body, headers=linked(links))
 
     def _asked(self, found: Any) -> Any:
@@ -170,10 +172,12 @@ class ReportVersions(ReportView):
         summary="What a report said before",
         path=["report"],
         answers={200: shapes.ReportVersionList},
-        errors=[404],
+        errors=[404, 409],
     )
     def get(self, request: Any, report: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
+        if is_withheld(found, request.user):
+            raise Conflict("This report is held: nothing of it is given out.", field="report")
         record_read(request, found)
         return json_answer(request, {"data": [report_version_entry(each) for each in found.versions.defer("pdf")]})
 
@@ -187,12 +191,14 @@ class ReportPdf(ReportView):
         description="The version that holds: as it was written elsewhere, or as the hospital's letter.",
         path=["report"],
         answers={(200, "application/pdf"): file_answer("The letter.")},
-        errors=[404],
+        errors=[404, 409],
     )
     def get(self, request: Any, report: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
         if not found.number:
             raise NotFound("Nothing of this report is published yet.", field="report")
+        if found.held_at is not None:
+            raise Conflict("This report is held: nothing of it is given out.", field="report")
         record_read(request, found)
         headers = {
             "Content-Disposition": content_disposition_header(False, report_pdf.file_name(found)) or "inline",

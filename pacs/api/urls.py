@@ -16,6 +16,7 @@ from pacs.api import (
     patients,
     report_changes,
     report_templates,
+    report_watch,
     reports,
     sharing,
     studies,
@@ -135,6 +136,10 @@ urlpatterns = [
     path("reports/<uuid:report>/draft", report_changes.ReportDraft.as_view(), name="api-report-draft"),
     path("reports/<uuid:report>/sign", report_changes.SignReport.as_view(), name="api-report-sign"),
     path("reports/<uuid:report>/addenda", report_changes.ReportAddenda.as_view(), name="api-report-addenda"),
+    path("reports/<uuid:report>/return", report_watch.ReturnReport.as_view(), name="api-report-return"),
+    path("reports/<uuid:report>/release", report_watch.ReleaseReport.as_view(), name="api-report-release"),
+    path("reports/<uuid:report>/images-seen", report_watch.ImagesSeen.as_view(), name="api-report-images-seen"),
+    path("reports/<uuid:report>/differences", report_watch.ReportDifferences.as_view(), name="api-report-differences"),
     path("reports/<uuid:report>/withdraw", report_changes.WithdrawReport.as_view(), name="api-report-withdraw"),
     path("critical-results", critical_results.SearchCriticalResults.as_view(), name="api-critical-results"),
     path(

@@ -116,6 +116,11 @@ def signer_of(version: ReportVersion) -> str:
     return person(version.author_name)
 
 
+def writer_of(version: ReportVersion) -> str:
+    """The resident whose text a supervisor signed too, as a PN; else empty."""
+    return person(version.writer_name)
+
+
 def is_verified(version: ReportVersion) -> bool:
     """Whether somebody who is named attests to it. What came from elsewhere without a name is not."""
     return version.status in SIGNED and bool(signer_of(version))

@@ -106,7 +106,7 @@ def follow_procedure(job: Job) -> None:
 def store_pdf(job: Job) -> None:
     """Store the PDF that the server could not make before; as long as it cannot, the job says why."""
     version = _versions().filter(pk=job.arguments["version"]).first()
-    if version is None or version.number != version.report_ref.number:
+    if version is None or version.number != version.report_ref.number or version.report_ref.held_at is not None:
         return
     missing = _store(version)
     if missing:
@@ -131,6 +131,8 @@ def _settle(version: ReportVersion) -> None:
     report = version.report_ref
     if report.status == ReportStatus.ENTERED_IN_ERROR:
         _take_out(report, RemovalCode.PATIENT_SAFETY, _("The report was withdrawn."))
+    elif report.held_at is not None:
+        _take_out(report, RemovalCode.WORKLIST_ENTRY, _("The report is held: its images were moved."))
     elif _store(version):
         enqueue(
             kind=STORE_PDF,
@@ -181,12 +183,15 @@ def _missing(version: ReportVersion, study: Study) -> set[ReportObjectKind]:
 
 
 def _make(version: ReportVersion, study: Study, wanted: Collection[ReportObjectKind], pdf: bytes) -> None:
-    """Inside the caller's transaction, which holds the report and the study until it ends."""
-    report = Report.objects.select_for_update(of=("self",), no_key=True).get(pk=version.report_ref_id)
+    """Inside the caller's transaction, which holds the study and the report until it ends.
+
+    In this order, as whoever moves images does, who then holds the report.
+    """
     lock_studies([study.pk])
+    report = Report.objects.select_for_update(of=("self",), no_key=True).get(pk=version.report_ref_id)
     here = studies_of(version.report_ref.requested_procedure_ref).select_related("site", "patient_ref")
     held = here.filter(pk=study.pk).first()
-    if held is None or report.status == ReportStatus.ENTERED_IN_ERROR:
+    if held is None or report.status == ReportStatus.ENTERED_IN_ERROR or report.held_at is not None:
         return
     former = ReportObject.objects.filter(version_ref__report_ref=report, removal=None)
     wanted = set(wanted) - {
@@ -234,6 +239,7 @@ def _take_out(report: Report, code: RemovalCode, reason: str, *, study: int | No
 
     What is not here any more is hidden when somebody sends it again. Where nobody sees the study, there is no note.
     """
+    lock_studies(_places_of(report))
     Report.objects.select_for_update(of=("self",), no_key=True).get(pk=report.pk)
     rows = ReportObject.objects.filter(version_ref__report_ref=report, removal=None).select_related("study_ref")
     if study is not None:
@@ -251,6 +257,14 @@ def _take_out(report: Report, code: RemovalCode, reason: str, *, study: int | No
         made = _removal(home, [here[uid] for uid in uids if uid in here], code, reason)
         rejection.hide_by(removal=made, sop_instance_uids=uids)
         ReportObject.objects.filter(pk__in=[by_uid[uid].pk for uid in uids]).update(removal=made)
+
+
+def _places_of(report: Report) -> set[int]:
+    """The studies (ids) in which the objects of a report are, or were made for."""
+    rows = ReportObject.objects.filter(version_ref__report_ref=report, removal=None)
+    made = dict(rows.values_list("sop_instance_uid", "study_ref"))
+    here = Instance.objects.filter(site=report.site_id, sop_instance_uid__in=list(made))
+    return {*made.values(), *here.values_list("series_ref__study_ref", flat=True)}
 
 
 def _removal(study: Study, instances: Sequence[Instance], code: RemovalCode, reason: str) -> Removal:

@@ -30,6 +30,7 @@ from pacs.services.report_document import (
     signer_of,
     whole,
     whole_text,
+    writer_of,
 )
 from radiology.dicom import fit
 from radiology.models import ReportSection, ReportStatus, ReportVersion, RequestedProcedure
@@ -119,6 +120,14 @@ def _status(made: Dataset, version: ReportVersion, study: Study) -> None:
         words = version.status if not version.reason else f"{version.status}: {version.reason}"
         made.CompletionFlagDescription = fit("LO", words)
     made.VerificationFlag = "VERIFIED" if is_verified(version) else "UNVERIFIED"
+    if version.writer_name:
+        author = Dataset()
+        author.ObserverType = "PSN"
+        author.PersonName = writer_of(version)
+        author.PersonIdentificationCodeSequence = []  # type 2
+        author.InstitutionName = organisation(version.report_ref)
+        author.InstitutionCodeSequence = []  # type 2
+        made.AuthorObserverSequence = [author]
     if is_verified(version):
         verifier = Dataset()
         verifier.VerifyingObserverName = signer_of(version)
@@ -187,7 +196,7 @@ def _observed(concept: Code, code: Dataset) -> Dataset:
 
 def _observer(version: ReportVersion) -> list[Dataset]:
     """TID 1001, 1002: who wrote it and for which organisation; where nobody is named, the server that took it over."""
-    name = signer_of(version)
+    name = writer_of(version) or signer_of(version)
     if name:
         of = _item("HAS OBS CONTEXT", "TEXT", ("121009", "DCM", "Person Observer's Organization Name"))
         of.TextValue = organisation(version.report_ref)

@@ -3,6 +3,7 @@
 from radiology.admin import (
     access,
     catalogue,
+    co_signatures,
     critical_results,
     operations,
     orders,
@@ -16,6 +17,7 @@ from radiology.admin import (
 __all__ = [
     "access",
     "catalogue",
+    "co_signatures",
     "critical_results",
     "operations",
     "orders",

@@ -1,5 +1,6 @@
 from radiology.models.api_client import ApiClient, ApiToken, Scope
 from radiology.models.audit import AuditAction, AuditEvent
+from radiology.models.co_signature import CoSignature, CoSignatureState, Resident
 from radiology.models.critical_result import (
     AcknowledgedHow,
     CriticalCategory,
@@ -37,6 +38,7 @@ from radiology.models.patient_history import (
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
 from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate, TemplateSex
+from radiology.models.report_watch import HoldKind, HoldOutcome, LateImages, LateOutcome, ReportHold
 from radiology.models.site import ReportObjects, ResentDeleted, Site, TimeZone
 from radiology.models.user import Role, SavedFilter, Theme, User
 
@@ -49,6 +51,8 @@ __all__ = [
     "ApiToken",
     "AuditAction",
     "AuditEvent",
+    "CoSignature",
+    "CoSignatureState",
     "ContrastUse",
     "CriticalCategory",
     "CriticalChannel",
@@ -57,11 +61,15 @@ __all__ = [
     "CriticalResult",
     "CriticalResultEvent",
     "CriticalState",
+    "HoldKind",
+    "HoldOutcome",
     "IdempotencyKey",
     "IdentifierKind",
     "Job",
     "JobPriority",
     "JobState",
+    "LateImages",
+    "LateOutcome",
     "Laterality",
     "NameTrigrams",
     "Order",
@@ -85,6 +93,7 @@ __all__ = [
     "ProcedureProtocol",
     "ProcedureStatus",
     "Report",
+    "ReportHold",
     "ReportLanguage",
     "ReportMacro",
     "ReportObjects",
@@ -95,6 +104,7 @@ __all__ = [
     "ReportVersion",
     "RequestedProcedure",
     "ResentDeleted",
+    "Resident",
     "Role",
     "SavedFilter",
     "Scope",

@@ -89,6 +89,9 @@ class Report(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now, editable=False)
     published_at = models.DateTimeField(_("published"), null=True, blank=True, editable=False)
+    held_at = models.DateTimeField(
+        _("held"), null=True, blank=True, editable=False, help_text=_("Neither signed nor given out until released.")
+    )
 
     objects = ReportQuerySet.as_manager()
 
@@ -136,6 +139,17 @@ class ReportVersion(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, verbose_name=_("signed by"), null=True, blank=True
     )
     author_name = models.CharField(_("name of the author"), max_length=324, blank=True, default="")
+    writer = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        verbose_name=_("written by"),
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text=_("The resident whose text it was, where a supervisor signed it too."),
+    )
+    writer_name = models.CharField(_("name of the resident"), max_length=324, blank=True, default="")
     agent = models.CharField(_("by"), max_length=200, blank=True, default="")
     reason = models.CharField(_("reason"), max_length=200, blank=True, default="")
     at = models.DateTimeField(_("at"), default=timezone.now)

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from radiology.dicom import clean
 from radiology.errors import Conflict, InvalidValue, TooLarge, UnsupportedMediaType
 from radiology.models import SIGNED, Report, ReportOrigin, ReportStatus, ReportVersion, RequestedProcedure
+from radiology.services import co_signatures
 from radiology.services.report_versions import (
     Content,
     claim_report_of,
@@ -40,6 +41,8 @@ def attach_report(
     for a procedure that has a report of our own, or one under another number (`report` is among the facts).
     """
     require_right(who, "reports.write")
+    if status in SIGNED:
+        co_signatures.require_second_signature_given(who)
     said, author_name = _checked(content), clean(author_name)[:324]
     report = claim_report_of(procedure)
     if report is None:

@@ -34,13 +34,16 @@ WRITTEN = ("draft", "draft_markup", "version", "updated_at")
 class Content:
     """What a report says: texts by section (`ReportSection`), or the PDF that somebody wrote elsewhere, or both.
 
-    `markup` is the same as the texts, in HTML that is safe to show (radiology/services/report_markup.py).
+    `markup` is the same as the texts, in HTML that is safe to show (radiology/services/report_markup.py). `writer` is
+    the resident whose text a supervisor signed too, with the name as a PN.
     """
 
     sections: Mapping[str, str] = field(default_factory=dict)
     pdf: bytes | None = None
     addenda: list[dict[str, str]] = field(default_factory=list)
     markup: Mapping[str, str] = field(default_factory=dict)
+    writer: User | None = None
+    writer_name: str = ""
 
 
 def texts_of(sections: Mapping[str, Any]) -> dict[str, str]:
@@ -98,6 +101,8 @@ def publish(
         pdf=content.pdf,
         author=who if isinstance(who, User) else None,
         author_name=author_name or (name_of(who) if isinstance(who, User) else ""),
+        writer=content.writer,
+        writer_name=content.writer_name,
         agent=audit.agent_of(who),
         reason=reason,
         at=at or now,
@@ -165,8 +170,30 @@ def require_version(report: Report, version: int | None) -> None:
         )
 
 
+def require_not_held(report: Report) -> None:
+    """Raises Conflict while a report is held: nobody has looked yet whose it is."""
+    if report.held_at is not None:
+        raise Conflict(
+            _("This report is held because its images were moved: release or withdraw it first."),
+            field="report",
+            report=report,
+        )
+
+
 def newest_version(report: Report) -> ReportVersion | None:
     return report.versions.first() if report.number else None
+
+
+def content_of(version: ReportVersion) -> Content:
+    """What a version says, for the next one that says the same."""
+    return Content(
+        version.sections,
+        version.written_pdf,
+        version.addenda,
+        version.markup,
+        version.writer,
+        version.writer_name,
+    )
 
 
 def text_of(text: Any, name: str) -> str:

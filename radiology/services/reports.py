@@ -5,6 +5,7 @@ A version that was published is never overwritten. Whatever is to the right of u
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -14,6 +15,7 @@ from django.utils.translation import gettext as _
 from radiology.errors import Conflict, InvalidValue
 from radiology.models import (
     AuditAction,
+    HoldOutcome,
     Report,
     ReportOrigin,
     ReportStatus,
@@ -21,15 +23,18 @@ from radiology.models import (
     RequestedProcedure,
     User,
 )
+from radiology.services import co_signatures, report_holds
 from radiology.services.report_markup import markup_of, text_of_markup
 from radiology.services.report_versions import (
     Content,
     claim_report,
     claim_report_of,
+    content_of,
     name_of,
     newest_version,
     publish,
     record,
+    require_not_held,
     require_reason,
     require_right,
     require_version,
@@ -98,20 +103,26 @@ def sign_report(
     *,
     report: Report,
     version: int,
-    status: ReportStatus = ReportStatus.FINAL,
+    status: ReportStatus | None = None,
     reason: str = "",
+    supervisor: User | None = None,
     who: User,
     address: str | None = None,
 ) -> ReportVersion:
     """Publish the draft, as preliminary or final; what was signed before becomes amended, and then says why.
 
+    A resident's signature makes a report preliminary, and asks `supervisor`, else any, for the second one; that makes
+    it final, under both names. Without `status` it becomes what the signer may make of it.
+
     Raises NotAllowed, InvalidValue for an empty report or a missing reason, PreconditionFailed, Conflict when there
-    is nothing to sign.
+    is nothing to sign, or the report is held.
     """
     require_right(who, "reports.sign")
-    report = claim_report(report, version)
-    if status not in {ReportStatus.PRELIMINARY, ReportStatus.FINAL}:
-        raise InvalidValue(_("A report is signed as preliminary or as final."), field="status")
+    report = claim_report(report, None)
+    require_not_held(report)
+    co_signatures.require_first(report, version, who)
+    require_version(report, version)
+    status = co_signatures.status_for(report, status, who)
     before = newest_version(report)
     if report.draft is None and not (before and before.status == ReportStatus.PRELIMINARY):
         raise Conflict(_("There is nothing to sign: write the report first."), field="report", report=report)
@@ -124,7 +135,16 @@ def sign_report(
     said = ""
     if report.is_signed:
         status, said = ReportStatus.AMENDED, require_reason(reason)
-    content = Content(sections, addenda=before.addenda if before else [], markup=markup)
+    writer = co_signatures.settle(report, sections, status, supervisor=supervisor, who=who, address=address)
+    if writer is None and before is not None:
+        writer = co_signatures.Writer(before.writer, before.writer_name)
+    content = Content(
+        sections,
+        addenda=before.addenda if before else [],
+        markup=markup,
+        writer=writer.user if writer else None,
+        writer_name=writer.name if writer else "",
+    )
     return publish(report, status, content, who=who, reason=said, address=address)
 
 
@@ -133,6 +153,8 @@ def add_addendum(*, report: Report, version: int, text: str, who: User, address:
     """Add a text to a report that is signed; what was signed stands as it was. Raises as `sign_report` does."""
     require_right(who, "reports.sign")
     report = claim_report(report, version)
+    require_not_held(report)
+    co_signatures.require_second_signature_given(who)
     if not report.is_signed or report.origin != ReportOrigin.HERE:
         raise Conflict(_("An addendum belongs to a signed report: sign this one first."), field="report", report=report)
     said = text_of(text, "text")
@@ -143,7 +165,7 @@ def add_addendum(*, report: Report, version: int, text: str, who: User, address:
     if len(newest.addenda) >= MOST_ADDENDA:
         raise Conflict(_("A report may have %(most)d addenda.") % {"most": MOST_ADDENDA}, field="text")
     addendum = {"text": said, "by": name_of(who), "at": timezone.now().isoformat()}
-    content = Content(newest.sections, addenda=[*newest.addenda, addendum], markup=newest.markup)
+    content = replace(content_of(newest), addenda=[*newest.addenda, addendum], pdf=None)
     return publish(report, ReportStatus.APPENDED, content, who=who, address=address, keeps_draft=True)
 
 
@@ -162,7 +184,8 @@ def withdraw_report(
         raise Conflict(_("A draft is not withdrawn: discard it."), field="report", report=report)
     if report.status == ReportStatus.ENTERED_IN_ERROR:
         return newest
-    content = Content(newest.sections, newest.written_pdf, newest.addenda, newest.markup)
-    return publish(
-        report, ReportStatus.ENTERED_IN_ERROR, content, who=who, reason=require_reason(reason), address=address
-    )
+    if report.is_signed and report.origin == ReportOrigin.HERE:
+        co_signatures.require_second_signature_given(who)
+    said = require_reason(reason)
+    report_holds.end(report, HoldOutcome.WITHDRAWN, who=who, reason=said)
+    return publish(report, ReportStatus.ENTERED_IN_ERROR, content_of(newest), who=who, reason=said, address=address)

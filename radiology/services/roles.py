@@ -34,7 +34,7 @@ _RECONCILE = "worklist.view_reconciliationcase worklist.view_reconciliationdecis
 _SHARE = "pacs.share_study"
 _REPORT = (
     "radiology.view_report radiology.add_report radiology.change_report radiology.sign_report"
-    " radiology.view_reportversion"
+    " radiology.view_reportversion radiology.release_report"
 )
 _TEMPLATES = " ".join(
     f"radiology.{verb}_{model}"
@@ -44,7 +44,12 @@ _TEMPLATES = " ".join(
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
 
 # Reports are signed by those who read images, whatever else somebody may do.
-_BY_NAME_ONLY = {"radiology.sign_report", "radiology.add_report", "radiology.change_report"}
+_BY_NAME_ONLY = {
+    "radiology.sign_report",
+    "radiology.release_report",
+    "radiology.add_report",
+    "radiology.change_report",
+}
 
 # Rights by role, as `app.codename` or `app.*` for all rights on an app's models.
 FIRST_RIGHTS: dict[Role, str] = {

@@ -18,6 +18,7 @@ async function open(wanted) {
   dialog.showModal();
   const first = mode === "addendum" ? form.addendum : (form.reason ?? form.password);
   first.focus();
+  if (mode === "sign") document.dispatchEvent(new CustomEvent("reading:sign"));
 }
 
 form.addEventListener("submit", async (event) => {
@@ -28,7 +29,7 @@ form.addEventListener("submit", async (event) => {
   error.textContent = "";
   const body = { version: window.reading.version, password: form.password.value };
   if (mode === "addendum") body.addendum = form.addendum.value;
-  else Object.assign(body, { status: form.status?.value ?? "final", reason: form.reason?.value ?? "" });
+  else Object.assign(body, { status: form.status?.value ?? "final", reason: form.reason?.value ?? "", supervisor: form.supervisor?.value ?? "" });
   try {
     const response = await window.reading.ask("POST", root.dataset.sign, body);
     const answer = await response.json();

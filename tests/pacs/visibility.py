@@ -56,11 +56,14 @@ from pacs.services import corrections, held, held_cases, removal, transfers
 from pacs.services.store import Source, receive_part10, store_instance
 from pacs.services.study_tokens import hand_out
 from radiology.models import (
+    CoSignature,
+    LateImages,
     Order,
     OrderAttachment,
     Patient,
     PatientDuplicate,
     PatientMerge,
+    ReportHold,
     ReportMacro,
     RequestedProcedure,
     SavedFilter,
@@ -199,10 +202,13 @@ class Things:
             },
             ("order", "public_id"): self.rows["order"],
             ("report", "public_id"): self.rows["report"],
-            ("report-letter", "public_id"): self.rows["report"],
+            **{
+                (f"report-{name}", "public_id"): self.rows["report"]
+                for name in ("letter", "differences", "hold", "images-seen")
+            },
             **{
                 (f"reading-{name}", "public_id"): self.rows["ordered"]
-                for name in ("view", "draft", "sign", "critical", "keep")
+                for name in ("view", "draft", "sign", "critical", "difference", "return", "news", "keep")
             },
             ("reading-texts-macro", "public_id"): self.rows["macro"],
             ("reading-texts-template", "public_id"): self.rows["template"],
@@ -363,7 +369,12 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     stored = ReportObject.objects.create(
         version_ref=report.versions.get(), kind="SR", study_ref=study, sop_instance_uid=generate_uid()
     )
+    watched = {"report_ref": report, "site": site}
+    moment = {"first_at": report.created_at, "last_at": report.created_at}
     found.rows = {
+        "co_signature": CoSignature.objects.create(number=1, resident=who, resident_name=name, **watched).pk,
+        "hold": ReportHold.objects.create(kind="patient", study_instance_uid=fixed["StudyInstanceUID"], **watched).pk,
+        "late": LateImages.objects.create(number_of_images=1, author=who, **moment, **watched).pk,
         "correction": correction.public_id,
         "removal": rejected.public_id,
         "decision": decision.public_id,
@@ -521,6 +532,9 @@ def of_admin(of: Things) -> list[str]:
         WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
         StudyToken: StudyToken.objects.get(study_ref=study).pk,
         ReportObject: of.rows["report_object"],
+        CoSignature: of.rows["co_signature"],
+        ReportHold: of.rows["hold"],
+        LateImages: of.rows["late"],
         Hl7Message: of.rows["message"].pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]
@@ -545,7 +559,7 @@ def state() -> dict[tuple[str, Any], str]:
         Study, Series, Instance, Location, Patient, Removal, Correction, HeldObject, HeldDecision, Transfer,
         TransferResult, ImportRun, SavedFilter, Order, OrderAttachment, RequestedProcedure, ScheduledProcedureStep,
         Room, Device, PerformedProcedureStep, QualityCheck, ReconciliationCase, ReconciliationDecision, PatientMerge,
-        PatientDuplicate, Webhook, WebhookDelivery, Hl7Message,
+        PatientDuplicate, Webhook, WebhookDelivery, Hl7Message, CoSignature, ReportHold, LateImages,
     ]  # fmt: skip
     return {
         (model.__name__, row["id"]): json.dumps(row, default=_text)

@@ -134,6 +134,7 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
     token, _ = make_token("simrs", scopes=Scope.values)
     webhook, _ = make_webhook("https://127.0.0.1:9/", who=token)
     tell(event="study.complete", about=lambda: [Happening(webhook.site_id, "1.2.3", {})])
+    make_report(order.requested_procedures.get(), findings="Normal besar.")
     make_procedure().codes.create(coding_scheme_designator="LN", code_value="24627-2")
     return {
         "study": stored.study_instance_uid,

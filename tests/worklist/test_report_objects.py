@@ -10,7 +10,7 @@ from pydicom.uid import generate_uid
 from pacs.models import Instance, Removal, RemovalCode, StorageCommitment, Study, Volume
 from pacs.services import corrections, removal
 from radiology.models import Job, JobState, Order, Report, ReportStatus, Role, User
-from radiology.services import jobs
+from radiology.services import jobs, report_holds
 from radiology.services.merges import merge_patients
 from radiology.services.reports import sign_report, withdraw_report
 from tests.factories import make_node, make_patient, make_step, make_user
@@ -182,6 +182,10 @@ def test_images_that_turn_out_to_be_of_another_order_lose_the_report(
     assert [str(each.PatientName) for each in objects_of(study, "SR")] == ["LESTARI^AYU"]
     undo(who=chief, decision=decision)
     run_all()
+    assert shown(study) == {"CT": 1, "SR": 0, "DOC": 0}  # neither is given out until somebody has looked
+    held = Report.objects.get(requested_procedure_ref=first)
+    report_holds.release(report=held, version=held.version, reason="Benar", who=radiologist)
+    run_all()
     [document] = objects_of(study, "SR")  # the first report is here again, the other one is not
     assert str(document.PatientName) == "SANTOSO^BUDI" and shown(study)["DOC"] == 1
 
@@ -215,10 +219,13 @@ def test_a_study_that_becomes_another_patients_takes_its_objects_along(
     assert shown(study) == {"CT": 1, "SR": 1, "DOC": 1}
     other = make_patient("MRN-2", "LESTARI^AYU", patient_birth_date="19901231", patient_sex="F")
     corrections.assign_patient(who=chief, study=study, version=study.version, patient=other)
+    report.refresh_from_db()
     for modality in ("CT", "SR", "DOC"):
         for each in objects_of(study, modality):
             assert (each.PatientID, str(each.PatientName)) == ("MRN-2", "LESTARI^AYU"), modality
             assert (each.PatientBirthDate, each.PatientSex) == ("19901231", "F")
+    run_all()
+    assert report.held_at and shown(study) == {"CT": 1, "SR": 0, "DOC": 0}  # whose report it is, nobody has said
     withdraw_report(report=report, version=report.version, reason="Pasien lain", who=radiologist)
     run_all()
     assert shown(study) == {"CT": 1, "SR": 0, "DOC": 0}

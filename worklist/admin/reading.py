@@ -35,7 +35,7 @@ class TurnaroundAdmin(SinarModelAdmin):
                     "by it, and says what is late. Without an entry: stat 1 hour, high 4 hours, low 3 days, everything "
                     "else 1 day. What waits already is counted anew within a minute."
                 ),
-                "fields": ("site", "priority", "modality", "minutes"),
+                "fields": ("site", "priority", "modality", "minutes", "cosign_minutes"),
             },
         ),
     )

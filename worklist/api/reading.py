@@ -139,6 +139,8 @@ def entry(line: Line, here: str) -> dict[str, Any]:
         "holder": _reader(line.holder),
         "claimed_at": line.since.isoformat() if line.since else None,
         "assigned_to": _reader(reading.assigned_to),
+        "resident": _reader(reading.resident),
+        "late_images": reading.late_images,
         "links": links,
     }
 

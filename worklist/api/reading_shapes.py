@@ -37,6 +37,8 @@ class ReadingShape(serializers.Serializer):
     holder = ReaderShape(allow_null=True, help_text="Who has it: by a claim, or by a draft.")
     claimed_at = serializers.DateTimeField(allow_null=True)
     assigned_to = ReaderShape(allow_null=True)
+    resident = ReaderShape(allow_null=True, help_text="Who signed it and waits for a supervisor.")
+    late_images = serializers.IntegerField(allow_null=True, help_text="That came after reading.")
     links = ReadingLinks()
 
 

@@ -85,6 +85,19 @@ class Reading(models.Model):
         related_name="+",
         db_index=False,
     )
+    resident = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        verbose_name=_("resident"),
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text=_("Who signed it and waits for a supervisor."),
+    )
+    late_images = models.PositiveIntegerField(
+        _("images after reading"), null=True, blank=True, help_text=_("That nobody has answered.")
+    )
     assigned_to = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -129,6 +142,16 @@ class Reading(models.Model):
                 condition=Q(state__in=["drafted", "preliminary"]),
                 name="reading_begun",
             ),
+            models.Index(
+                fields=["site", "urgency", "due_at", "id"],
+                condition=Q(state="preliminary", resident__isnull=False),
+                name="reading_to_cosign",
+            ),
+            models.Index(
+                fields=["site", "urgency", "due_at", "id"],
+                condition=Q(late_images__isnull=False),
+                name="reading_late_images",
+            ),
             models.Index(fields=["assigned_to"], condition=_OPEN & Q(assigned_to__isnull=False), name="reading_theirs"),
             models.Index(fields=["claimed_by"], condition=_OPEN & Q(claimed_by__isnull=False), name="reading_claimed"),
             models.Index(fields=["draft_by"], condition=_OPEN & Q(draft_by__isnull=False), name="reading_drafted"),
@@ -148,6 +171,13 @@ class Turnaround(models.Model):
         _("minutes"),
         validators=[MinValueValidator(1), MaxValueValidator(60 * 24 * 90)],
         help_text=_("From complete images to the signed report."),
+    )
+    cosign_minutes = models.PositiveIntegerField(
+        _("minutes to co-sign"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(60 * 24 * 90)],
+        help_text=_("From a resident's signature to the supervisor's; empty: as many again."),
     )
 
     class Meta:

@@ -94,6 +94,7 @@ def _parts_of(studies: Sequence[Study]) -> dict[int, list[str]]:
 def _with_reports(who: Any, priors: Sequence[Prior]) -> list[Prior]:
     keys = {each.study.requested_procedure_ref_id for each in priors} - {None}
     published = Report.objects.visible_to(who).exclude(number=0).exclude(status=ReportStatus.ENTERED_IN_ERROR)
+    published = published.filter(held_at=None)
     reports = {each.requested_procedure_ref_id: each for each in published.filter(requested_procedure_ref__in=keys)}
     newest = ReportVersion.objects.filter(
         report_ref__in=[each.pk for each in reports.values()], number=F("report_ref__number")

@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, Q, QuerySet
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
-from radiology.models import AuditAction, Order, RequestedProcedure, User
+from radiology.models import AuditAction, Order, RequestedProcedure, Resident, User
 from radiology.services import audit
 from worklist.models import TO_READ, Reading, ReadingArea, ReadingState, WorklistSettings
 
 RIGHT = "reports.write"
 # By what hurts most when it is late.
 ORDER = ["urgency", "due_at", "pk"]
-VIEWS = ("unread", "mine", "areas", "drafts", "preliminary")
+VIEWS = ("unread", "mine", "areas", "drafts", "cosign", "preliminary", "late")
 CLAIM_MINUTES = 60
 # Nobody has more at once.
 MOST_MINE = 1000
@@ -41,7 +41,8 @@ class ReadingFilter:
 def readings(*, who: Any, wanted: ReadingFilter | None = None) -> QuerySet[Reading]:
     """What is to be read at `who`'s site, as far as the filter leaves it; unsorted."""
     wanted = wanted or ReadingFilter()
-    found = Reading.objects.visible_to(who).to_read()
+    found = Reading.objects.visible_to(who)
+    found = found.filter(late_images__isnull=False) if wanted.view == "late" else found.to_read()
     if wanted.modality:
         found = found.filter(modality=wanted.modality)
     if wanted.priority:
@@ -57,9 +58,18 @@ def readings(*, who: Any, wanted: ReadingFilter | None = None) -> QuerySet[Readi
             return found.none() if areas is None else found.filter(areas)
         case "drafts":
             return found.filter(state=ReadingState.DRAFTED)
+        case "cosign":
+            waiting = found.filter(state=ReadingState.PRELIMINARY, resident__isnull=False)
+            return waiting.filter(_theirs_to_cosign(who)) if isinstance(who, User) else waiting
         case "preliminary":
-            return found.filter(state=ReadingState.PRELIMINARY)
+            return found.filter(state=ReadingState.PRELIMINARY, resident=None)
     return found
+
+
+def _theirs_to_cosign(who: User) -> Q:
+    """To a supervisor what others wait with; to a resident what they wait with themselves."""
+    is_resident = Exists(Resident.objects.filter(user=who.pk))
+    return Q(is_resident, resident=who.pk) | Q(~is_resident) & ~Q(resident=who.pk)
 
 
 def _mine(who: User) -> list[int]:
@@ -170,18 +180,20 @@ def next_for(
     """Claim the next examination that nobody has, in the order of the view; never `after`. None when there is none.
 
     What others have claimed or drafted, or is assigned to somebody else, is passed over; whoever asks at the same
-    time gets another one. Raises NotAllowed.
+    time gets another one. In the views of what is signed already nobody claims anything. Raises NotAllowed.
     """
     require_right(who)
     wanted, now = wanted or ReadingFilter(), timezone.now()
     silent = silent_since(who=who, now=now)
+    if wanted.view == "late" or (wanted.view == "cosign" and Resident.objects.filter(user=who.pk).exists()):
+        return None
     free = (
         readings(who=who, wanted=wanted)
         .filter(Q(claimed_by=None) | Q(active_at__lte=silent))
         .filter(Q(draft_by=None) | Q(draft_by=who.pk))
         .filter(Q(assigned_to=None) | Q(assigned_to=who.pk))
     )
-    if wanted.view not in {"drafts", "preliminary"}:
+    if wanted.view not in {"drafts", "preliminary", "cosign"}:
         free = free.filter(state=ReadingState.UNREAD)
     if after is not None:
         free = free.exclude(requested_procedure_ref=after)

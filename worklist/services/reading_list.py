@@ -21,6 +21,7 @@ _RELATED = (
     "assigned_to",
     "claimed_by",
     "draft_by",
+    "resident",
 )
 
 

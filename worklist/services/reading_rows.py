@@ -17,7 +17,9 @@ from django.utils import timezone
 from pacs.models import Study
 from radiology.models import (
     SIGNED,
+    CoSignature,
     Job,
+    LateImages,
     OrderStatus,
     Priority,
     ProcedureStatus,
@@ -54,10 +56,12 @@ _COPIED = (
     "due_at",
     "state",
     "draft_by_id",
+    "resident_id",
+    "late_images",
 )
 _COLUMNS = [name.removesuffix("_id") for name in _COPIED]
-# Minutes by site, priority and modality.
-Agreed = dict[tuple[int | None, str, str], int]
+# Minutes by site, priority and modality: to the signed report, and from a resident's signature to the supervisor's.
+Agreed = dict[tuple[int | None, str, str], tuple[int, int]]
 _CLAIM = ["claimed_by", "claimed_at", "active_at"]
 
 
@@ -144,6 +148,17 @@ def _bring_up_to_date(keys: Sequence[int]) -> None:
             continue
         wanted.updated_at = now
         (to_read if wanted.state in TO_READ else over).append(wanted)
+    if not (to_read or over):
+        return
+    with transaction.atomic(savepoint=False):
+        _write(to_read, over)
+
+
+def _write(to_read: Sequence[Reading], over: Sequence[Reading]) -> None:
+    """Who signs holds the report, and then writes here: so does whoever comes from the images."""
+    wanted = [row.requested_procedure_ref_id for row in (*to_read, *over)]
+    reports = Report.objects.filter(requested_procedure_ref__in=wanted).order_by("pk")
+    list(reports.select_for_update(no_key=True).values_list("pk"))
     for rows, columns in ((to_read, _COLUMNS), (over, [*_COLUMNS, *_CLAIM])):
         if rows:
             Reading.objects.bulk_create(
@@ -171,12 +186,25 @@ def _derived(keys: Sequence[int], known: dict[int, Reading]) -> list[Reading]:
         .exclude(status=ReportStatus.ENTERED_IN_ERROR)
         .only("requested_procedure_ref_id", "status", "number", "draft_by_id", "version")
     }
+    signed = [each.pk for each in reports.values() if each.number]
+    waiting = {
+        each.report_ref_id: each
+        for each in CoSignature.objects.waiting()
+        .filter(report_ref__in=signed)
+        .only("report_ref", "resident", "requested_at")
+    }
+    late = dict(LateImages.objects.open().filter(report_ref__in=signed).values_list("report_ref", "number_of_images"))
     procedures = RequestedProcedure.objects.filter(pk__in=wanted).select_related("order_ref", "procedure_ref")
     rows = list(procedures.order_by("pk"))
     agreed = _agreed({each.order_ref.site_id for each in rows})
-    return [
-        _row(each, studies.get(each.pk), reports.get(each.pk), complete, agreed, known.get(each.pk)) for each in rows
-    ]
+    made = []
+    for each in rows:
+        report = reports.get(each.pk)
+        row = _row(each, studies.get(each.pk), report, complete, agreed, known.get(each.pk))
+        if report is not None and row.state != ReadingState.GONE:
+            _add_signatures(row, waiting.get(report.pk), late.get(report.pk), agreed)
+        made.append(row)
+    return made
 
 
 def _images_of(keys: Sequence[int]) -> dict[int, Study]:
@@ -215,7 +243,7 @@ def _row(
     part = procedure.body_part_examined or (catalogue.body_part_examined if catalogue is not None else "")
     state = _state(report) if study is not None and not called_off else ReadingState.GONE
     if study is not None:
-        minutes = _minutes(agreed, order.site_id, order.priority, modality)
+        minutes, _ = _minutes(agreed, order.site_id, order.priority, modality)
         due_at = (complete_at or study.created_at) + timedelta(minutes=minutes)
     else:
         due_at = known.due_at if known is not None else timezone.now()
@@ -234,6 +262,15 @@ def _row(
     )
 
 
+def _add_signatures(row: Reading, waiting: CoSignature | None, late: int | None, agreed: Agreed) -> None:
+    """Who waits for a supervisor since when, and images that nobody has answered."""
+    row.late_images = late
+    if waiting is not None and row.state == ReadingState.PRELIMINARY:
+        row.resident_id = waiting.resident_id
+        _, minutes = _minutes(agreed, row.site_id, row.priority, row.modality)
+        row.due_at = waiting.requested_at + timedelta(minutes=minutes)
+
+
 def _state(report: Report | None) -> ReadingState:
     if report is None:
         return ReadingState.UNREAD
@@ -244,12 +281,16 @@ def _state(report: Report | None) -> ReadingState:
 
 def _agreed(sites: set[int | None]) -> Agreed:
     rows = Turnaround.objects.filter(site__in=sites)
-    return {(each.site_id, each.priority, each.modality): each.minutes for each in rows}
+    return {
+        (each.site_id, each.priority, each.modality): (each.minutes, each.cosign_minutes or each.minutes)
+        for each in rows
+    }
 
 
-def _minutes(agreed: Agreed, site: int | None, priority: str, modality: str) -> int:
+def _minutes(agreed: Agreed, site: int | None, priority: str, modality: str) -> tuple[int, int]:
     """The time agreed for the modality, else for the priority, else the default."""
     for key in ((site, priority, modality), (site, priority, "")):
         if key in agreed:
             return agreed[key]
-    return DEFAULT_MINUTES.get(priority, DEFAULT_MINUTES[Priority.ROUTINE])
+    minutes = DEFAULT_MINUTES.get(priority, DEFAULT_MINUTES[Priority.ROUTINE])
+    return minutes, minutes

@@ -25,7 +25,7 @@ from integrations.hl7.outgoing.numbers import take_number
 from integrations.hl7.outgoing.writing import Written
 from integrations.models import QUEUED, AcknowledgmentCode, Direction, ExpectedAnswer, Hl7Message, Hl7Peer, MessageState
 from radiology.errors import Unreachable
-from radiology.models import Job, JobState, Order, Patient
+from radiology.models import Job, JobState, Order, Patient, Report
 from radiology.services import jobs
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ KIND = "hl7.send"
 TURN_SECONDS = 20.0
 EXTENDED_EVERY = 5.0
 CHUNK = 100
-NEEDED = ("raw", "message_control_id", "patients", "due_at", "attempts", "order_ref")
+NEEDED = ("raw", "message_control_id", "message_code", "patients", "due_at", "attempts", "order_ref")
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 FIRST_SILENCE, LONGEST_SILENCE = timedelta(seconds=30), timedelta(minutes=10)
 # A message on which a peer falls silent so often, while it answers others, is given up.
@@ -154,6 +154,15 @@ def _key(peer: Hl7Peer) -> str:
     return f"hl7:{peer.pk}"
 
 
+def _orders_of_held_reports(rows: Sequence[Hl7Message]) -> set[int]:
+    """Orders (ids) a report of which is held: no result of theirs leaves until somebody has looked."""
+    orders = {row.order_ref_id for row in rows if row.message_code == "ORU"} - {None}
+    if not orders:
+        return set()
+    found = Report.objects.filter(requested_procedure_ref__order_ref__in=orders, held_at__isnull=False)
+    return set(found.values_list("requested_procedure_ref__order_ref", flat=True))
+
+
 class _Turn:
     """One go at a peer's queue, over one connection."""
 
@@ -195,8 +204,11 @@ class _Turn:
         while True:
             queued = Hl7Message.objects.queued().filter(peer=self._peer, pk__gt=last).order_by("pk")
             rows = list(queued.only(*NEEDED)[:CHUNK])
+            held = _orders_of_held_reports(rows)
             for row in rows:
                 last = row.pk
+                if row.message_code == "ORU" and row.order_ref_id in held:
+                    continue  # wakes up when the report is let go, and holds up nothing else
                 if row.due_at is not None and row.due_at > timezone.now():
                     self._hold(row.patients, row.due_at)
                 elif self._held.isdisjoint(row.patients):

@@ -116,16 +116,17 @@ def _request(writer: Writer, content: ReportContent) -> str:
             25: content.status,
             27: "" if writer.is_since(SentVersion.V2_3_1) else QUANTITY,
             31: ("", reason) if reason else "",
-            32: _signer(version),
+            32: _person(version.author_name),
+            33: _person(version.writer_name),
         },
     )
 
 
-def _signer(version: ReportVersion) -> Value:
+def _person(name: str) -> Value:
     """NDL, whose first component holds the person in its subcomponents: no number, then the name."""
-    if not version.author_name.strip("^= "):
+    if not name.strip("^= "):
         return ""
-    family, given, middle, prefix, suffix = PersonName(version.author_name).components()
+    family, given, middle, prefix, suffix = PersonName(name).components()
     return (("", family, given, middle, suffix, prefix),)
 
 

@@ -14,12 +14,14 @@ from integrations.models import Direction, Hl7Message, Hl7OrderState, Hl7Peer, R
 from radiology.errors import NotInstalled
 from radiology.models import (
     SIGNED,
+    HoldOutcome,
     Order,
     OrderOrigin,
     OrderStatus,
     Patient,
     ProcedureStatus,
     Report,
+    ReportHold,
     ReportStatus,
     ReportVersion,
     RequestedProcedure,
@@ -80,7 +82,7 @@ def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
     """A version of a report was published. One that was withdrawn is told to who was told of it before."""
     order = report.requested_procedure_ref.order_ref
     told = [peer for peer in peers.receiving(site_id=report.site_id) if peer.sends_reports and not _is_own(peer, who)]
-    if not told or not _has_number(order.patient_ref):
+    if not told or not _has_number(order.patient_ref) or report.held_at is not None:
         return
     concerned = {version.status}
     if version.status == ReportStatus.ENTERED_IN_ERROR:
@@ -94,6 +96,16 @@ def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
     for peer in told:
         written = reports.result(peer, content, pdf if peer.report_pdf else None)
         queue.put(peer, written, patient=order.patient_ref, order=order)
+
+
+def tell_released(*, report: Report, hold: ReportHold, who: Any) -> None:
+    """A report is held no longer: what waited is sent, and what was published meanwhile is told."""
+    for peer in peers.receiving(site_id=report.site_id):
+        if peer.sends_reports:
+            queue.wake(peer)
+    newest = report.versions.filter(number=report.number, at__gte=hold.held_at).first()
+    if hold.outcome == HoldOutcome.RELEASED and newest is not None:
+        tell_report(report=report, version=newest, who=who)
 
 
 def tell_merge(*, survivor: Patient, merged: Patient, who: Any) -> None:

@@ -1,0 +1,68 @@
+"""What the reading view says of a report beside its text: the second signature, a hold, late images."""
+
+import uuid
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from pacs.models import Study
+from radiology.accounts import PageRequest
+from radiology.errors import InvalidValue
+from radiology.models import CoSignature, CoSignatureState, Report, ReportVersion, User
+from radiology.services import co_signatures, late_images, report_holds
+from radiology.services.report_differences import Difference, difference_of_texts
+from worklist.services.report_watch import images_of
+
+
+def shown(request: PageRequest, report: Report | None, study: Study | None) -> dict[str, Any]:
+    """For the template of the page; `state` is for its script."""
+    resident = co_signatures.is_resident(request.user)
+    usual, others = co_signatures.supervisors_for(request.user) if resident else ([], [])
+    co = co_signatures.latest_of(report) if report is not None else None
+    waits = co is not None and co.state == CoSignatureState.WAITING
+    if report is not None and co is not None and co.state == CoSignatureState.RETURNED and co.seen_at is None:
+        co_signatures.note_seen(report, request.user)
+    return {
+        "state": {
+            "images": images_of([study.pk]).count() if study is not None else 0,
+            "held": report is not None and report.held_at is not None,
+        },
+        "is_resident": resident,
+        "usual_supervisors": usual,
+        "other_supervisors": others,
+        "chosen_supervisor": co.supervisor_id if co is not None else None,
+        "co": co,
+        "cosigns": waits and not resident,
+        "resident_version": version_of(co) if co is not None and waits else None,
+        "kept": report is not None and (report.held_at is not None or (resident and report.is_signed)),
+        "hold": report_holds.open_hold_of(report) if report is not None else None,
+        "may_release": report is not None and report.held_at is not None and report_holds.may_decide(request.user),
+        "late": late_images.open_of(report) if report is not None and report.number else None,
+    }
+
+
+def version_of(co: CoSignature) -> ReportVersion:
+    """What the resident signed."""
+    return ReportVersion.objects.defer("pdf").get(report_ref=co.report_ref_id, number=co.number)
+
+
+def difference_to_sign(report: Report) -> tuple[CoSignature, Difference] | None:
+    """What a supervisor is about to make of a resident's version; None where no resident waits."""
+    waiting = co_signatures.waiting_of(report)
+    if waiting is None:
+        return None
+    before = version_of(waiting)
+    return waiting, difference_of_texts(before.sections, report.draft if report.draft is not None else before.sections)
+
+
+def supervisor_of(given: Any) -> User | None:
+    """Whom a resident chose. Raises InvalidValue."""
+    if not given:
+        return None
+    try:
+        found = User.objects.filter(public_id=uuid.UUID(str(given)), is_active=True).first()
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidValue(_("There is no such supervisor."), field="supervisor")
+    return found

@@ -1,0 +1,63 @@
+"""The reading view's own door to the second signature and to what happens to the images meanwhile."""
+
+import uuid
+
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from radiology.accounts import PageRequest
+from radiology.errors import InvalidValue, NotFound
+from radiology.services import audit, co_signatures
+from worklist.reading_review import difference_to_sign
+from worklist.reading_view_pages import answers, body_of, procedure_of, report_at, study_of
+from worklist.services.report_watch import images_of
+
+
+@require_safe
+@never_cache
+@answers
+def difference(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET …/difference: the resident's version and what stands there now, word by word, for the dialog that signs."""
+    report = report_at(procedure_of(request, public_id))
+    found = difference_to_sign(report) if report is not None else None
+    if found is None:
+        raise NotFound(_("No resident waits for a signature here."), field="report")
+    return render(request, "radiology/_difference.html", {"difference": found[1]})
+
+
+@require_POST
+@never_cache
+@answers
+def send_back(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """POST …/return: the report goes back to the resident, with a `comment`."""
+    report = report_at(procedure_of(request, public_id))
+    given = body_of(request)
+    version = given.get("version")
+    if report is None or not isinstance(version, int):
+        raise InvalidValue(_("The version is a number."), field="version")
+    co_signatures.send_back(
+        report=report,
+        version=version,
+        comment=str(given.get("comment", "")),
+        who=request.user,
+        address=audit.address_of(request),
+    )
+    return JsonResponse({"returned": True})
+
+
+@require_safe
+@never_cache
+@answers
+def news(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET …/news: how many images there are now, and whether the report is held: asked every half minute."""
+    procedure = procedure_of(request, public_id)
+    study, report = study_of(request, procedure), report_at(procedure)
+    return JsonResponse(
+        {
+            "images": images_of([study.pk]).count() if study is not None else 0,
+            "held": report is not None and report.held_at is not None,
+        }
+    )
