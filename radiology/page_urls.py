@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from radiology import critical_pages, order_entry, order_pages, report_pages
+from radiology import critical_pages, key_image_pages, order_entry, order_pages, report_pages, verify_pages
 
 urlpatterns = [
     path("orders", order_pages.orders, name="orders"),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("orders/<uuid:public_id>/attachments/<uuid:attachment>/restore", order_pages.reattach, name="order-reattach"),
     path("reports/<uuid:public_id>", report_pages.report, name="report"),
     path("reports/<uuid:public_id>/pdf", report_pages.letter, name="report-letter"),
+    path("reports/<uuid:public_id>/key-images/<uuid:image>", key_image_pages.key_image, name="report-key-image"),
+    path("verify/<str:token>", verify_pages.verify, name="verify-report"),
     path("critical", critical_pages.results, name="critical-results"),
     path("critical/mine", critical_pages.mine, name="critical-mine"),
     path("critical/<uuid:public_id>", critical_pages.critical_result, name="critical-result"),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from worklist import reading_critical
+from worklist import reading_critical, reading_key_images
 from worklist import reading_view_pages as pages
 
 urlpatterns = [
@@ -10,4 +10,5 @@ urlpatterns = [
     path("reading/<uuid:public_id>/draft", pages.draft, name="reading-draft"),
     path("reading/<uuid:public_id>/sign", pages.sign, name="reading-sign"),
     path("reading/<uuid:public_id>/critical", reading_critical.critical, name="reading-critical"),
+    path("reading/<uuid:public_id>/key-images", reading_key_images.key_images, name="reading-key-images"),
 ]

@@ -12,6 +12,7 @@ from radiology.models.critical_result import (
 )
 from radiology.models.idempotency import IdempotencyKey
 from radiology.models.job import Job, JobPriority, JobState
+from radiology.models.letter import Letterhead, ReportSeal
 from radiology.models.order import (
     AccessionCounter,
     Answer,
@@ -63,6 +64,7 @@ __all__ = [
     "JobPriority",
     "JobState",
     "Laterality",
+    "Letterhead",
     "NameTrigrams",
     "Order",
     "OrderAttachment",
@@ -89,6 +91,7 @@ __all__ = [
     "ReportMacro",
     "ReportObjects",
     "ReportOrigin",
+    "ReportSeal",
     "ReportSection",
     "ReportStatus",
     "ReportTemplate",

@@ -1,6 +1,6 @@
 """The one way in which versions of reports are made, and the checks that everybody who makes one shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from radiology.dicom import clean
 from radiology.errors import Conflict, InvalidValue, NotAllowed, PreconditionFailed
 from radiology.models import (
+    SIGNED,
     AuditAction,
     Order,
     OrderStatus,
@@ -23,24 +24,27 @@ from radiology.models import (
     User,
 )
 from radiology.services import audit
+from radiology.services.report_seals import seal
 from radiology.signals import report_published
 
 LONGEST_TEXT = 100_000
 # Of a draft that goes on, what changes: the rest of the report stands as it did.
-WRITTEN = ("draft", "draft_markup", "version", "updated_at")
+WRITTEN = ("draft", "draft_markup", "draft_key_images", "version", "updated_at")
 
 
 @dataclass(frozen=True)
 class Content:
     """What a report says: texts by section (`ReportSection`), or the PDF that somebody wrote elsewhere, or both.
 
-    `markup` is the same as the texts, in HTML that is safe to show (radiology/services/report_markup.py).
+    `markup` is the same as the texts, in HTML that is safe to show (radiology/services/report_markup.py); `key_images`
+    are what was chosen of the archive (radiology/services/key_images.py).
     """
 
     sections: Mapping[str, str] = field(default_factory=dict)
     pdf: bytes | None = None
     addenda: list[dict[str, str]] = field(default_factory=list)
     markup: Mapping[str, str] = field(default_factory=dict)
+    key_images: Sequence[Mapping[str, Any]] = ()
 
 
 def texts_of(sections: Mapping[str, Any]) -> dict[str, str]:
@@ -79,7 +83,7 @@ def publish(
     report.number += 1
     report.status, report.published_at = status, now
     if not keeps_draft:
-        report.draft = report.draft_markup = report.draft_by = None
+        report.draft = report.draft_markup = report.draft_key_images = report.draft_by = None
     is_new = report.pk is None
     save(
         report,
@@ -95,6 +99,7 @@ def publish(
         sections=dict(content.sections),
         markup=dict(content.markup),
         addenda=list(content.addenda),
+        key_images=list(content.key_images),
         pdf=content.pdf,
         author=who if isinstance(who, User) else None,
         author_name=author_name or (name_of(who) if isinstance(who, User) else ""),
@@ -102,6 +107,8 @@ def publish(
         reason=reason,
         at=at or now,
     )
+    if version.status in SIGNED and version.pdf is None:
+        seal(version)
     report_published.send(sender=Report, report=report, version=version, who=who)
     return version
 

@@ -21,6 +21,7 @@ from radiology.models import (
     RequestedProcedure,
     User,
 )
+from radiology.services.key_images import key_images_of, require_here
 from radiology.services.report_markup import markup_of, text_of_markup
 from radiology.services.report_versions import (
     Content,
@@ -88,7 +89,7 @@ def discard_draft(*, report: Report, version: int, who: Any = None, address: str
         record(report, who, address, AuditAction.DELETE, {"draft": False})
         report.delete()
         return None
-    report.draft = report.draft_markup = report.draft_by = None
+    report.draft = report.draft_markup = report.draft_key_images = report.draft_by = None
     save(report, who=who, address=address, detail={"draft": False})
     return report
 
@@ -124,7 +125,9 @@ def sign_report(
     said = ""
     if report.is_signed:
         status, said = ReportStatus.AMENDED, require_reason(reason)
-    content = Content(sections, addenda=before.addenda if before else [], markup=markup)
+    key_images = key_images_of(report)
+    require_here(report, key_images)
+    content = Content(sections, addenda=before.addenda if before else [], markup=markup, key_images=key_images)
     return publish(report, status, content, who=who, reason=said, address=address)
 
 
@@ -143,7 +146,9 @@ def add_addendum(*, report: Report, version: int, text: str, who: User, address:
     if len(newest.addenda) >= MOST_ADDENDA:
         raise Conflict(_("A report may have %(most)d addenda.") % {"most": MOST_ADDENDA}, field="text")
     addendum = {"text": said, "by": name_of(who), "at": timezone.now().isoformat()}
-    content = Content(newest.sections, addenda=[*newest.addenda, addendum], markup=newest.markup)
+    content = Content(
+        newest.sections, addenda=[*newest.addenda, addendum], markup=newest.markup, key_images=newest.key_images
+    )
     return publish(report, ReportStatus.APPENDED, content, who=who, address=address, keeps_draft=True)
 
 
@@ -162,7 +167,7 @@ def withdraw_report(
         raise Conflict(_("A draft is not withdrawn: discard it."), field="report", report=report)
     if report.status == ReportStatus.ENTERED_IN_ERROR:
         return newest
-    content = Content(newest.sections, newest.written_pdf, newest.addenda, newest.markup)
+    content = Content(newest.sections, newest.written_pdf, newest.addenda, newest.markup, newest.key_images)
     return publish(
         report, ReportStatus.ENTERED_IN_ERROR, content, who=who, reason=require_reason(reason), address=address
     )

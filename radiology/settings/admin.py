@@ -104,6 +104,8 @@ UNFOLD: dict[str, Any] = {
                 _("Reports"),
                 _entry(_("Reports"), "description", "radiology.Report"),
                 _entry(_("Versions of reports"), "history", "radiology.ReportVersion"),
+                _entry(_("Seals of reports"), "verified", "radiology.ReportSeal"),
+                _entry(_("Letterheads"), "contract", "radiology.Letterhead"),
                 _entry(_("Critical results"), "emergency", "radiology.CriticalResult"),
                 _entry(_("Events of critical results"), "history", "radiology.CriticalResultEvent"),
                 _entry(_("Policies of critical results"), "policy", "radiology.CriticalPolicy"),
