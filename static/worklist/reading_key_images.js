@@ -20,6 +20,7 @@ let told = 0;
 let timer = 0;
 let saving = null;
 let undo = null;
+let isWaiting = false; // the server did not answer
 
 const isSame = (one, other) => one.instance === other.instance && (one.frame ?? 1) === (other.frame ?? 1) && one.inverted === other.inverted && isSameWindow(one.window, other.window);
 const near = (one, other) => Number(one).toPrecision(6) === Number(other).toPrecision(6);
@@ -46,8 +47,11 @@ async function send() {
     if (!answer || answer.status >= 500 || answer.status === 401 || (answer.status === 403 && !answer.body.message)) {
       say(answer?.status === 401 ? words.signedOut : texts.notSaved);
       timer = setTimeout(save, AGAIN);
+      isWaiting = true;
       return;
     }
+    if (isWaiting) say("");
+    isWaiting = false;
     if (answer.status === 200) {
       kept = answer.body.keyImages;
       told = upTo;
@@ -73,7 +77,7 @@ window.reading.flush = async () => {
 window.addEventListener("online", () => told !== changes && save());
 window.addEventListener("pagehide", () => told !== changes && save());
 window.addEventListener("beforeunload", (event) => {
-  if (told !== changes && !window.reading.stopped) event.preventDefault();
+  if (isWaiting && told !== changes && !window.reading.stopped) event.preventDefault();
 });
 
 /* Choosing */

@@ -61,6 +61,7 @@ from radiology.models import (
     Patient,
     PatientDuplicate,
     PatientMerge,
+    ReportSeal,
     RequestedProcedure,
     SavedFilter,
     Site,
@@ -72,6 +73,7 @@ from radiology.services.order_attachments import add_attachment
 from tests.factories import (
     make_case,
     make_device,
+    make_key_image,
     make_node,
     make_order,
     make_patient,
@@ -135,6 +137,9 @@ class Things:
             "procedure": self.rows["ordered"],
             "attachment": self.rows["attachment"],
             "report": self.rows["report"],
+            "image": self.rows["image"],
+            "key_image": self.rows["image"],
+            "token": self.rows["token"],
             "template": self.rows["template"],
             "critical_result": self.rows["critical"],
             "case": self.rows["case"].public_id,
@@ -199,8 +204,10 @@ class Things:
             ("order", "public_id"): self.rows["order"],
             ("report", "public_id"): self.rows["report"],
             ("report-letter", "public_id"): self.rows["report"],
+            ("report-key-image", "public_id"): self.rows["report"],
             **{
-                (f"reading-{name}", "public_id"): self.rows["ordered"] for name in ("view", "draft", "sign", "critical")
+                (f"reading-{name}", "public_id"): self.rows["ordered"]
+                for name in ("view", "draft", "sign", "critical", "key-images")
             },
             **{
                 (f"critical-{name}", "public_id"): self.rows["critical"]
@@ -359,7 +366,10 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     stored = ReportObject.objects.create(
         version_ref=report.versions.get(), kind="SR", study_ref=study, sop_instance_uid=generate_uid()
     )
+    image = make_key_image(report, found.instance, caption=planned_as)
     found.rows = {
+        "image": image,
+        "token": ReportSeal.objects.get(version_ref__report_ref=report).token,
         "correction": correction.public_id,
         "removal": rejected.public_id,
         "decision": decision.public_id,
@@ -516,6 +526,7 @@ def of_admin(of: Things) -> list[str]:
         WebhookDelivery: WebhookDelivery.objects.get(webhook=of.rows["webhook"]).pk,
         StudyToken: StudyToken.objects.get(study_ref=study).pk,
         ReportObject: of.rows["report_object"],
+        ReportSeal: ReportSeal.objects.get(token=of.rows["token"]).pk,
         Hl7Message: of.rows["message"].pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]

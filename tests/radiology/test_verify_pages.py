@@ -83,7 +83,7 @@ def test_the_code_of_a_letter_leads_to_its_page(
     assert re.fullmatch(r"([0-9A-F]{4} ){3}[0-9A-F]{4}", code)
     assert code in text and code in letter.stdout
     event = AuditEvent.objects.get(event="report.verify")
-    assert event.patient_id == procedure.order_ref.patient_ref_id and token_of(report) not in str(event.detail)
+    assert event.patient_ref_id == procedure.order_ref.patient_ref_id and token_of(report) not in str(event.detail)
 
 
 def test_an_older_letter_says_that_there_is_a_newer_one(procedure: RequestedProcedure, radiologist: User) -> None:
