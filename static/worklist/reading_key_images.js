@@ -7,6 +7,7 @@ const texts = strip.dataset;
 const list = strip.querySelector("ol");
 const pattern = strip.querySelector("template");
 const undoButton = strip.querySelector("[data-undo-button]");
+const counter = root.querySelector("[data-count-key-images]");
 const frame = root.querySelector("iframe[name=images]");
 const channel = new BroadcastChannel("sinar second screen");
 const MOST = 20;
@@ -25,7 +26,12 @@ let isWaiting = false; // the server did not answer
 const isSame = (one, other) => one.instance === other.instance && (one.frame ?? 1) === (other.frame ?? 1) && one.inverted === other.inverted && isSameWindow(one.window, other.window);
 const near = (one, other) => Number(one).toPrecision(6) === Number(other).toPrecision(6);
 const isSameWindow = (one, other) => (one && other ? near(one.center, other.center) && near(one.width, other.width) : !one && !other);
-const say = (text, number = "") => (strip.querySelector("[data-told]").textContent = text.replace("{n}", number));
+const tell = (text, number = "") => (strip.querySelector("[data-told]").textContent = text.replace("{n}", number));
+// The strip may be out of sight: what is chosen is said at the foot too.
+function say(text, number = "") {
+  tell(text, number);
+  window.reading.say(text.replace("{n}", number));
+}
 
 /* Keeping */
 
@@ -50,7 +56,8 @@ async function send() {
       isWaiting = true;
       return;
     }
-    if (isWaiting) say("");
+    if (isWaiting) tell("");
+    if (isWaiting) window.reading.say(words.saved, "done");
     isWaiting = false;
     if (answer.status === 200) {
       kept = answer.body.keyImages;
@@ -117,6 +124,7 @@ function show() {
     list.replaceChildren(...made);
     focused?.focus();
   }
+  counter.textContent = images.length || "";
   strip.hidden = images.length === 0 && strip.querySelector("[data-told]").textContent === "";
 }
 function item(image, index) {
@@ -148,7 +156,7 @@ function move(from, to) {
   if (window.reading.stopped || to < 0 || to >= images.length || from === to) return;
   const [moved] = images.splice(from, 1);
   images.splice(to, 0, moved);
-  say(texts.moved, to + 1);
+  tell(texts.moved, to + 1);
   show();
   changed();
 }
@@ -157,7 +165,7 @@ function takeOut(index) {
   undo = { image: images[index], index };
   images = images.filter((_, each) => each !== index);
   undoButton.hidden = Boolean(undo.image.isGone);
-  say(texts.takenOut, index + 1);
+  tell(texts.takenOut, index + 1);
   show();
   if (images.length) list.children[Math.min(index, images.length - 1)].querySelector(".picture, input").focus();
   else if (!undoButton.hidden) undoButton.focus();

@@ -130,3 +130,23 @@ def test_what_was_deleted_meanwhile_says_so_and_can_be_taken_out(signed_in: Page
     expect(signed_in.locator("[data-key-images] li")).to_contain_text("No longer in the archive")
     signed_in.get_by_role("button", name="Take out: Key image 1").click()
     wait_until(lambda: chosen() == [], what="it is taken out")
+
+
+def test_the_window_of_the_images_alone_is_asked(signed_in: Page, images: Frame, complaints: list[str]) -> None:
+    with signed_in.context.expect_page() as opened:
+        signed_in.keyboard.press("Alt+w")
+    screen = opened.value
+    expect(signed_in.locator(".reading .images")).to_be_hidden()
+    expect(screen.frame_locator("iframe").locator(".cornerstone-canvas").first).to_be_visible(timeout=90_000)
+    inside = next(each for each in screen.frames if each.name == "images")
+    wait_for_images(inside, canvases=1)
+    at(inside, 4)
+    signed_in.keyboard.press("Alt+k")
+    wait_until(lambda: [each["instance_number"] for each in chosen()] == [6], what="the image kept")
+    at(inside, 5)
+    screen.frame_locator("iframe").locator(".cornerstone-canvas").first.click()
+    screen.keyboard.press("Alt+k")
+    wait_until(lambda: [each["instance_number"] for each in chosen()] == [6, 5], what="the second image kept")
+    signed_in.get_by_role("button", name="Key image 1 CT").click()
+    wait_until(lambda: at(inside) == 4, what="the image shown again")
+    assert complaints == []

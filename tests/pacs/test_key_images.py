@@ -1,6 +1,9 @@
 """Key images: chosen of the archive, kept with the version, in the letter and in the structured report."""
 
+import contextlib
+import re
 import subprocess
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -246,6 +249,15 @@ def frames_of(procedure: RequestedProcedure) -> Any:
     return made
 
 
+def plain(pdf: bytes) -> bytes:
+    """A PDF's objects, its compressed streams opened."""
+    found = [pdf]
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            found.append(zlib.decompress(stream))
+    return b"\n".join(found)
+
+
 def test_they_are_in_the_structured_report_and_in_the_letter(
     procedure: RequestedProcedure, radiologist: User, tool: Tool, tmp_path: Path
 ) -> None:
@@ -273,6 +285,7 @@ def test_they_are_in_the_structured_report_and_in_the_letter(
     assert "Key images" in text and "Nodul Ø 8 mm" in text and "image 1" in text and "W 400 L 40" in text
     listed = subprocess.run(["pdfimages", "-list", letter], capture_output=True, text=True, check=True).stdout
     assert len(listed.splitlines()) == 4
+    assert b"(Key image 2: CT" in plain(letter.read_bytes())  # what a screen reader says
 
 
 def test_a_frame_is_named_by_its_number(
