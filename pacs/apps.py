@@ -8,3 +8,7 @@ class PacsConfig(AppConfig):
 
     def ready(self) -> None:
         from pacs import checks, configuration, receivers  # noqa: F401  (registers them)
+        from pacs.services.key_images import ArchivedImages
+        from radiology.services.key_images import provides_images
+
+        provides_images(ArchivedImages())

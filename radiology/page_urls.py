@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from radiology import critical_pages, order_entry, order_pages, report_pages, report_review_pages
+from radiology import (
+    critical_pages,
+    key_image_pages,
+    order_entry,
+    order_pages,
+    report_pages,
+    report_review_pages,
+    verify_pages,
+)
 
 urlpatterns = [
     path("orders", order_pages.orders, name="orders"),
@@ -25,6 +33,8 @@ urlpatterns = [
     path("reports/<uuid:public_id>/images-seen", report_review_pages.images_seen, name="report-images-seen"),
     path("reports/<uuid:public_id>", report_pages.report, name="report"),
     path("reports/<uuid:public_id>/pdf", report_pages.letter, name="report-letter"),
+    path("reports/<uuid:public_id>/key-images/<uuid:image>", key_image_pages.key_image, name="report-key-image"),
+    path("verify/<str:token>", verify_pages.verify, name="verify-report"),
     path("critical", critical_pages.results, name="critical-results"),
     path("critical/mine", critical_pages.mine, name="critical-mine"),
     path("critical/<uuid:public_id>", critical_pages.critical_result, name="critical-result"),

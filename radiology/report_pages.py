@@ -1,6 +1,7 @@
 """A report on its page: what it means first, then what was seen, then the rest; and the letter."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,10 +16,12 @@ from django.views.decorators.http import require_safe
 from radiology.accounts import PageRequest, signed_in
 from radiology.critical_pages import of_report
 from radiology.errors import RadiologyError, outcome_of
-from radiology.models import AuditAction, Report, ReportSection
+from radiology.key_image_pages import entries_of
+from radiology.models import AuditAction, Report, ReportSection, ReportVersion
 from radiology.pages import refusal
 from radiology.report_review_pages import shown_on_report
 from radiology.services import audit, report_pdf
+from radiology.services.key_images import KeyImage
 from radiology.services.report_markup import shown
 
 VERSIONS = 50
@@ -46,11 +49,13 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.user.may("reports.write"):
         keys.append(("r", _("Amend or add")))
         keys.append(("d", _("The differences between versions")))
+    images = {each["id"]: each for each in entries_of(found, _images(version, *former))}
     context = {
         **beside,
         "report": found,
         "version": version,
-        "former": [(each, shown(each)) for each in former],
+        "key_images": _shown_images(version, images),
+        "former": [(each, shown(each), _shown_images(each, images)) for each in former],
         "impression": impression,
         "sections": sections.items(),
         "has_text": bool(version.texts or version.addenda),
@@ -76,7 +81,7 @@ def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         return refusal(request, 409, _("This report is held because its images were moved: there is no letter of it."))
     _record_read(request, found)
     try:
-        pdf = report_pdf.pdf_of(report=found)
+        pdf = report_pdf.pdf_of(report=found, origin=f"{request.scheme}://{request.get_host()}")
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
     headers = {
@@ -84,6 +89,16 @@ def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "X-Content-Type-Options": "nosniff",
     }
     return HttpResponse(pdf, content_type="application/pdf", headers=headers)
+
+
+def _images(*versions: ReportVersion) -> list[KeyImage]:
+    """The key images of these versions, each once."""
+    return list({each["id"]: each for version in versions for each in version.key_images}.values())
+
+
+def _shown_images(version: ReportVersion, entries: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of a version, with its own captions."""
+    return [{**entries[each["id"]], "caption": each["caption"]} for each in version.key_images]
 
 
 def _report(request: PageRequest, public_id: uuid.UUID) -> Report | None:

@@ -5,6 +5,7 @@ Each function makes whatever it is not given. Names and numbers are invented and
 
 import hashlib
 import itertools
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any
@@ -283,6 +284,29 @@ def make_report(procedure: RequestedProcedure | None = None, **texts: str) -> Re
         origin=ReportOrigin.REST,
     )
     return version.report_ref
+
+
+def make_key_image(report: Report, instance: Instance, **fields: Any) -> str:
+    """A key image that a report's newest version has; its public id."""
+    series = instance.series_ref
+    image = {
+        "id": str(uuid.uuid4()),
+        "study": series.study_ref.study_instance_uid,
+        "series": series.series_instance_uid,
+        "instance": instance.sop_instance_uid,
+        "sop_class": instance.sop_class_uid,
+        "frame": None,
+        "window": None,
+        "inverted": False,
+        "caption": "",
+        "modality": series.modality,
+        "study_date": series.study_ref.study_date,
+        "series_number": series.series_number,
+        "instance_number": instance.instance_number,
+        **fields,
+    }
+    report.versions.filter(number=report.number).update(key_images=[image])
+    return str(image["id"])
 
 
 def make_reading(

@@ -29,9 +29,11 @@ from pacs.models import Study
 from pacs.pages import refusal
 from radiology.accounts import PageRequest, sign_in_url, signed_in
 from radiology.errors import Conflict, InvalidValue, NotFound, PreconditionFailed, RadiologyError, TooLarge, outcome_of
+from radiology.key_image_pages import entries_of
 from radiology.models import AuditAction, Report, ReportOrigin, ReportSection, ReportStatus, RequestedProcedure
 from radiology.services import audit
 from radiology.services.access import require_password
+from radiology.services.key_images import key_images_of
 from radiology.services.report_markup import markup_of_text
 from radiology.services.report_templates import macros_for
 from radiology.services.report_versions import newest_version
@@ -50,6 +52,7 @@ KEYS = [
     ("Alt T", gettext_lazy("Choose a template")),
     ("Alt N", gettext_lazy("Normal findings")),
     ("Alt M", gettext_lazy("Insert the newest measurement")),
+    ("Alt K", gettext_lazy("The image that is shown becomes a key image")),
     ("Alt D", gettext_lazy("Dictate, or stop")),
     ("Alt C", gettext_lazy("Critical result")),
     ("Alt B", gettext_lazy("Send a resident's report back")),
@@ -291,7 +294,7 @@ def _for_readers(request: PageRequest, procedure: RequestedProcedure) -> HttpRes
 def _state(report: Report | None) -> dict[str, Any]:
     """What the page's script works with: the texts as markup, and the version at which they stand."""
     if report is None:
-        return {"version": 0, "status": "", "sections": {}, "isDraft": False, "by": ""}
+        return {"version": 0, "status": "", "sections": {}, "keyImages": [], "isDraft": False, "by": ""}
     if report.draft is not None:
         texts, markup = report.draft, report.draft_markup or {}
     else:
@@ -301,6 +304,7 @@ def _state(report: Report | None) -> dict[str, Any]:
         "version": report.version,
         "status": report.status if report.number else "",
         "sections": {name: markup.get(name) or markup_of_text(text) for name, text in texts.items()},
+        "keyImages": entries_of(report, key_images_of(report)),
         "isDraft": report.draft is not None,
         "by": report.draft_by.shown_name if report.draft_by else "",
         "at": timezone.localtime(report.updated_at).strftime("%H:%M"),

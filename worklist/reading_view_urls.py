@@ -1,6 +1,6 @@
 from django.urls import path
 
-from worklist import reading_critical, reading_review_pages
+from worklist import reading_critical, reading_key_images, reading_review_pages
 from worklist import reading_texts_pages as texts
 from worklist import reading_view_pages as pages
 
@@ -19,4 +19,5 @@ urlpatterns = [
     path("reading/<uuid:public_id>/return", reading_review_pages.send_back, name="reading-return"),
     path("reading/<uuid:public_id>/news", reading_review_pages.news, name="reading-news"),
     path("reading/<uuid:public_id>/critical", reading_critical.critical, name="reading-critical"),
+    path("reading/<uuid:public_id>/key-images", reading_key_images.key_images, name="reading-key-images"),
 ]

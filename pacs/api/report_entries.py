@@ -42,6 +42,7 @@ def report_entry(
         "patient": patient_of_entry(order.patient_ref),
         "procedure": requested_entry(procedure),
         **_said(version),
+        "key_images": _key_images(report, version, origin),
         "created_at": report.created_at.isoformat(),
         "updated_at": report.updated_at.isoformat(),
         "links": {
@@ -72,8 +73,35 @@ def newest_versions(reports: list[Report]) -> dict[int, ReportVersion]:
     return {each.report_ref_id: each for each in found if numbers[each.report_ref_id] == each.number}
 
 
-def report_version_entry(version: ReportVersion) -> dict[str, Any]:
-    return {"number": version.number, "status": version.status, **_said(version), "reason": version.reason}
+def report_version_entry(version: ReportVersion, report: Report, origin: str) -> dict[str, Any]:
+    return {
+        "number": version.number,
+        "status": version.status,
+        **_said(version),
+        "key_images": _key_images(report, version, origin),
+        "reason": version.reason,
+    }
+
+
+def _key_images(report: Report, version: ReportVersion | None, origin: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "public_id": image["id"],
+            "study_instance_uid": image["study"],
+            "series_instance_uid": image["series"],
+            "sop_instance_uid": image["instance"],
+            "sop_class_uid": image["sop_class"],
+            "frame": image["frame"],
+            "window_center": image["window"]["center"] if image["window"] else None,
+            "window_width": image["window"]["width"] if image["window"] else None,
+            "inverted": image["inverted"],
+            "series_number": image["series_number"],
+            "instance_number": image["instance_number"],
+            "caption": image["caption"],
+            "picture": origin + reverse("api-report-key-image", args=[report.public_id, image["id"]]),
+        }
+        for image in (version.key_images if version else ())
+    ]
 
 
 def _said(version: ReportVersion | None) -> dict[str, Any]:

@@ -30,6 +30,24 @@ class Addendum(serializers.Serializer):
     at = serializers.DateTimeField()
 
 
+class KeyImage(serializers.Serializer):
+    """An image of the archive that shows what the report says, as it was shown when it was chosen."""
+
+    public_id = serializers.UUIDField(help_text="Names it in addresses; the same in later versions that keep it.")
+    study_instance_uid = Text(help_text="Of the examination, or of an earlier one of the patient.")
+    series_instance_uid = Text()
+    sop_instance_uid = Text()
+    sop_class_uid = Text()
+    frame = serializers.IntegerField(allow_null=True, help_text="From 1; null where the image has but one.")
+    window_center = serializers.FloatField(allow_null=True, help_text="null: as the image itself says.")
+    window_width = serializers.FloatField(allow_null=True)
+    inverted = serializers.BooleanField(help_text="Shown black for white.")
+    series_number = serializers.IntegerField(allow_null=True)
+    instance_number = serializers.IntegerField(allow_null=True)
+    caption = Text(help_text="At most 200 characters; may be empty.")
+    picture = Text(help_text="A JPEG of it; 404 once the image is deleted or another patient's.")
+
+
 class ReportLinks(serializers.Serializer):
     self = Text()
     versions = Text()
@@ -58,6 +76,7 @@ class ReportShape(serializers.Serializer):
     writer_name = Text(help_text="FAMILY^GIVEN of the resident who wrote it, where `author_name` co-signed it.")
     by = Text(help_text="The account that published it.")
     at = serializers.DateTimeField(allow_null=True, help_text="When it was signed.")
+    key_images = KeyImage(many=True, help_text="Of the version that holds, in their order; 20 at most.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     links = ReportLinks()
@@ -87,6 +106,7 @@ class ReportVersionShape(serializers.Serializer):
     writer_name = Text(help_text="Of the resident who wrote it, where `author_name` co-signed it.")
     by = Text()
     at = serializers.DateTimeField()
+    key_images = KeyImage(many=True)
     reason = Text(help_text="Why it was amended or withdrawn.")
 
 

@@ -25,11 +25,13 @@ from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import AuditAction, ReportOrigin, ReportStatus, RequestedProcedure, User
 from radiology.services import audit, report_pdf
 from radiology.services.attached_reports import LARGEST_PDF, attach_report
+from radiology.services.key_images import find_key_image, picture_of
 from radiology.services.report_versions import Content
 from radiology.services.reports import write_draft
 
 NEWEST_FIRST = ["-pk"]
 LARGEST_BODY = 16 << 20
+LARGEST_SIDE = 800
 TARGET = ("procedure", "study_instance_uid", "accession_number", "requested_procedure_id")
 NEW = (*TARGET, "sections", "status", "pdf", "author_name", "external_id", "at")
 LISTED = [
@@ -179,7 +181,8 @@ class ReportVersions(ReportView):
         if is_withheld(found, request.user):
             raise Conflict("This report is held: nothing of it is given out.", field="report")
         record_read(request, found)
-        return json_answer(request, {"data": [report_version_entry(each) for each in found.versions.defer("pdf")]})
+        here, versions = origin(request), found.versions.defer("pdf")
+        return json_answer(request, {"data": [report_version_entry(each, found, here) for each in versions]})
 
 
 class ReportPdf(ReportView):
@@ -204,7 +207,27 @@ class ReportPdf(ReportView):
             "Content-Disposition": content_disposition_header(False, report_pdf.file_name(found)) or "inline",
             "X-Content-Type-Options": "nosniff",
         }
-        return HttpResponse(report_pdf.pdf_of(report=found), content_type="application/pdf", headers=headers)
+        letter = report_pdf.pdf_of(report=found, origin=origin(request))
+        return HttpResponse(letter, content_type="application/pdf", headers=headers)
+
+
+class ReportKeyImage(ReportView):
+    """`GET /reports/{report}/key-images/{key_image}`."""
+
+    @operation(
+        tag="Reports",
+        summary="A key image of a report",
+        description="In the window in which it was chosen, at most 800 pixels a side.",
+        path=["report", "key_image"],
+        answers={(200, "image/jpeg"): file_answer("The picture.")},
+        errors=[404, 406],
+    )
+    def get(self, request: Any, report: uuid.UUID, key_image: uuid.UUID) -> HttpResponse:
+        found = report_of(request.user, report)
+        image = find_key_image(found, key_image, drafts=False)
+        picture = picture_of(found, image, side=LARGEST_SIDE)
+        record_read(request, found)
+        return HttpResponse(picture, content_type="image/jpeg", headers={"X-Content-Type-Options": "nosniff"})
 
 
 def record_read(request: Any, report: Any) -> None:

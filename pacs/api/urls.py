@@ -133,6 +133,11 @@ urlpatterns = [
     path("reports/<uuid:report>", reports.OneReport.as_view(), name="api-report"),
     path("reports/<uuid:report>/versions", reports.ReportVersions.as_view(), name="api-report-versions"),
     path("reports/<uuid:report>/pdf", reports.ReportPdf.as_view(), name="api-report-pdf"),
+    path(
+        "reports/<uuid:report>/key-images/<uuid:key_image>",
+        reports.ReportKeyImage.as_view(),
+        name="api-report-key-image",
+    ),
     path("reports/<uuid:report>/draft", report_changes.ReportDraft.as_view(), name="api-report-draft"),
     path("reports/<uuid:report>/sign", report_changes.SignReport.as_view(), name="api-report-sign"),
     path("reports/<uuid:report>/addenda", report_changes.ReportAddenda.as_view(), name="api-report-addenda"),

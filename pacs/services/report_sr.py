@@ -32,6 +32,7 @@ from pacs.services.report_document import (
     whole_text,
     writer_of,
 )
+from pacs.services.report_key_images import key_image_section, key_images_here, other_evidence, with_key_images
 from radiology.dicom import fit
 from radiology.models import ReportSection, ReportStatus, ReportVersion, RequestedProcedure
 
@@ -94,8 +95,12 @@ def structured_report(
     if predecessor is not None:
         former = [(predecessor.series_instance_uid, str(BasicTextSRStorage), predecessor.sop_instance_uid)]
         made.PredecessorDocumentsSequence = [_of_study(predecessor.study_instance_uid, former)]
+    images = key_images_here(version, study)
+    evidence = with_key_images(evidence, images, study)
     if evidence:
         made.CurrentRequestedProcedureEvidenceSequence = [_of_study(study.study_instance_uid, evidence)]
+    if others := other_evidence(images, study):
+        made.PertinentOtherEvidenceSequence = [_of_study(uid, found) for uid, found in others.items()]
     made.ValueType, made.ContinuityOfContent = "CONTAINER", "SEPARATE"
     made.ConceptNameCodeSequence = [coded(*TITLE)]
     template = Dataset()
@@ -107,6 +112,7 @@ def structured_report(
         *[_observed(("121023", "DCM", "Procedure Code"), item) for item in _procedure_code(procedure)],
         *[_section(*SECTIONS[section], text) for section, text in version.texts],
         *[_addendum(each, study) for each in version.addenda],
+        *key_image_section(images),
     ]
     return part10(made)
 

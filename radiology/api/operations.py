@@ -32,6 +32,7 @@ PATHS = {
     "merge": ("`public_id` of the merge", "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33"),
     "order": ("`public_id` of the order", "01930f5e-9a41-7d10-b6b2-4c8b2e1c6a33"),
     "procedure": ("`public_id` of the procedure of an order", "01930f5e-9b52-7e21-8a13-6d0a4c3e8b55"),
+    "key_image": ("`public_id` of the key image", "3b241101-e2bb-4255-8caf-4136c566a962"),
     "attachment": ("`public_id` of the attachment", "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44"),
     "webhook": ("`public_id` of the webhook", "01930f5e-cc20-7f4c-ad55-3a6f3e8b7c55"),
     "report": ("`public_id` of the report", "01930f5e-dd30-7a5d-be66-4b7a4f9c8d66"),

@@ -13,6 +13,7 @@ from radiology.models.critical_result import (
 )
 from radiology.models.idempotency import IdempotencyKey
 from radiology.models.job import Job, JobPriority, JobState
+from radiology.models.letter import Letterhead, ReportSeal
 from radiology.models.order import (
     AccessionCounter,
     Answer,
@@ -71,6 +72,7 @@ __all__ = [
     "LateImages",
     "LateOutcome",
     "Laterality",
+    "Letterhead",
     "NameTrigrams",
     "Order",
     "OrderAttachment",
@@ -98,6 +100,7 @@ __all__ = [
     "ReportMacro",
     "ReportObjects",
     "ReportOrigin",
+    "ReportSeal",
     "ReportSection",
     "ReportStatus",
     "ReportTemplate",

@@ -76,6 +76,13 @@ class Report(models.Model):
     draft_markup = models.JSONField(
         _("markup of the draft"), null=True, blank=True, editable=False, help_text=_("By section, where it has any.")
     )
+    draft_key_images = models.JSONField(
+        _("key images of the draft"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Nothing: those of the version before."),
+    )
     draft_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -133,6 +140,12 @@ class ReportVersion(models.Model):
     )
     addenda = models.JSONField(
         _("addenda"), default=list, blank=True, help_text=_("Texts added after signing: text, by, at.")
+    )
+    key_images = models.JSONField(
+        _("key images"),
+        default=list,
+        blank=True,
+        help_text=_("Images that show what the text says: which ones, the window, the caption."),
     )
     pdf = models.BinaryField(_("PDF"), null=True, editable=False)
     author = models.ForeignKey(

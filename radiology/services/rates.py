@@ -71,3 +71,6 @@ OF_CLIENTS = Buckets(60)
 # Of an address: tokens that are none, and refusals that are written down.
 WRONG_TOKENS = Buckets(300)
 WRITTEN = Buckets(60)
+# Of an address: letters that are verified, and codes that are of none.
+VERIFIED = Buckets(60)
+WRONG_SEALS = Buckets(300)

@@ -1,6 +1,6 @@
 """The one way in which versions of reports are made, and the checks that everybody who makes one shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from radiology.dicom import clean
 from radiology.errors import Conflict, InvalidValue, NotAllowed, PreconditionFailed
 from radiology.models import (
+    SIGNED,
     AuditAction,
     Order,
     OrderStatus,
@@ -23,11 +24,12 @@ from radiology.models import (
     User,
 )
 from radiology.services import audit
+from radiology.services.report_seals import seal
 from radiology.signals import report_published
 
 LONGEST_TEXT = 100_000
 # Of a draft that goes on, what changes: the rest of the report stands as it did.
-WRITTEN = ("draft", "draft_markup", "version", "updated_at")
+WRITTEN = ("draft", "draft_markup", "draft_key_images", "version", "updated_at")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Content:
     """What a report says: texts by section (`ReportSection`), or the PDF that somebody wrote elsewhere, or both.
 
     `markup` is the same as the texts, in HTML that is safe to show (radiology/services/report_markup.py). `writer` is
-    the resident whose text a supervisor signed too, with the name as a PN.
+    the resident whose text a supervisor signed too, with the name as a PN. `key_images` are what was chosen of the
+    archive (radiology/services/key_images.py).
     """
 
     sections: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +47,7 @@ class Content:
     markup: Mapping[str, str] = field(default_factory=dict)
     writer: User | None = None
     writer_name: str = ""
+    key_images: Sequence[Mapping[str, Any]] = ()
 
 
 def texts_of(sections: Mapping[str, Any]) -> dict[str, str]:
@@ -82,7 +86,7 @@ def publish(
     report.number += 1
     report.status, report.published_at = status, now
     if not keeps_draft:
-        report.draft = report.draft_markup = report.draft_by = None
+        report.draft = report.draft_markup = report.draft_key_images = report.draft_by = None
     is_new = report.pk is None
     save(
         report,
@@ -98,6 +102,7 @@ def publish(
         sections=dict(content.sections),
         markup=dict(content.markup),
         addenda=list(content.addenda),
+        key_images=list(content.key_images),
         pdf=content.pdf,
         author=who if isinstance(who, User) else None,
         author_name=author_name or (name_of(who) if isinstance(who, User) else ""),
@@ -107,6 +112,8 @@ def publish(
         reason=reason,
         at=at or now,
     )
+    if version.status in SIGNED and version.pdf is None:
+        seal(version)
     report_published.send(sender=Report, report=report, version=version, who=who)
     return version
 
@@ -193,6 +200,7 @@ def content_of(version: ReportVersion) -> Content:
         version.markup,
         version.writer,
         version.writer_name,
+        version.key_images,
     )
 
 

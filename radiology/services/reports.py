@@ -24,6 +24,7 @@ from radiology.models import (
     User,
 )
 from radiology.services import co_signatures, report_holds
+from radiology.services.key_images import key_images_of, require_here
 from radiology.services.report_markup import markup_of, text_of_markup
 from radiology.services.report_versions import (
     Content,
@@ -93,7 +94,7 @@ def discard_draft(*, report: Report, version: int, who: Any = None, address: str
         record(report, who, address, AuditAction.DELETE, {"draft": False})
         report.delete()
         return None
-    report.draft = report.draft_markup = report.draft_by = None
+    report.draft = report.draft_markup = report.draft_key_images = report.draft_by = None
     save(report, who=who, address=address, detail={"draft": False})
     return report
 
@@ -138,12 +139,15 @@ def sign_report(
     writer = co_signatures.settle(report, sections, status, supervisor=supervisor, who=who, address=address)
     if writer is None and before is not None:
         writer = co_signatures.Writer(before.writer, before.writer_name)
+    key_images = key_images_of(report)
+    require_here(report, key_images)
     content = Content(
         sections,
         addenda=before.addenda if before else [],
         markup=markup,
         writer=writer.user if writer else None,
         writer_name=writer.name if writer else "",
+        key_images=key_images,
     )
     return publish(report, status, content, who=who, reason=said, address=address)
 

@@ -108,6 +108,8 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Co-signatures"), "draw", "radiology.CoSignature"),
                 _entry(_("Held reports"), "lock", "radiology.ReportHold"),
                 _entry(_("Images after reading"), "add_photo_alternate", "radiology.LateImages"),
+                _entry(_("Seals of reports"), "verified", "radiology.ReportSeal"),
+                _entry(_("Letterheads"), "contract", "radiology.Letterhead"),
                 _entry(_("Critical results"), "emergency", "radiology.CriticalResult"),
                 _entry(_("Events of critical results"), "history", "radiology.CriticalResultEvent"),
                 _entry(_("Policies of critical results"), "policy", "radiology.CriticalPolicy"),

@@ -222,7 +222,8 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EM
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = env.str("SINAR_EMAIL_FROM", default="Sinar <sinar@localhost>")
-# How people reach this server, for links in mails: https://pacs.hospital.com. Empty: mails have none.
+# How people reach this server, for links in mails and the QR codes of letters: https://pacs.hospital.com. Empty: mails
+# have none, and letters those that are made for somebody's browser.
 SINAR_PUBLIC_URL = env.str("SINAR_PUBLIC_URL", default="")
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True

@@ -301,6 +301,27 @@ window.reading = {
   get stopped() {
     return stopped;
   },
+  /** A change that is not typed, at the version that holds then: what is typed meanwhile is sent after it. Gives what
+   * was answered (`status`, `body`), or null without a connection. */
+  async change(address, body) {
+    while (sending) await sending;
+    if (stopped) return null;
+    let answer = null;
+    sending = ask("PUT", address, { version, ...body }).then(async (response) => {
+      answer = { status: response.status, body: await response.json().catch(() => ({})) };
+      if (response.ok) {
+        ({ version } = answer.body);
+        [failures, isDraft] = [0, true];
+        showDiscard();
+      } else if (response.status === 412) {
+        await differs(answer.body.there);
+      }
+    }, lost);
+    await sending;
+    sending = null;
+    if (told !== changes && !stopped) plan(SEND_EVERY);
+    return answer;
+  },
   /** Once nothing is on its way any more: true when the server has all that was typed. */
   async flush() {
     for (let tries = 0; tries < 20 && told !== changes && !stopped; tries += 1) {

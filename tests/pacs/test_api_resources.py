@@ -188,6 +188,7 @@ def addresses(study: Study) -> list[tuple[str, str]]:
         "procedure": make_requested_procedure(order).public_id,
         "attachment": "01930f5e-a0b3-7e21-9c43-5d9c3f2d7b44",
         "report": make_report(make_requested_procedure(order)).public_id,
+        "key_image": "3b241101-e2bb-4255-8caf-4136c566a962",
         "template": make_report_template(site=study.site).public_id,
         "critical_result": raise_critical(
             procedure=make_requested_procedure(order), finding="x", category="red", who=None
@@ -210,7 +211,7 @@ def test_another_sites_things_are_404_at_every_address(simrs: ApiProgram, site: 
     person = Client()
     person.force_login(make_user("here"))
     tried = addresses(elsewhere)
-    assert len(tried) == 50
+    assert len(tried) == 51
     for method, address in tried:
         for client in (simrs.client, person):
             response = client.generic(

@@ -65,6 +65,7 @@ from radiology.models import (
     PatientMerge,
     ReportHold,
     ReportMacro,
+    ReportSeal,
     RequestedProcedure,
     SavedFilter,
     Site,
@@ -76,6 +77,7 @@ from radiology.services.order_attachments import add_attachment
 from tests.factories import (
     make_case,
     make_device,
+    make_key_image,
     make_node,
     make_order,
     make_patient,
@@ -139,6 +141,9 @@ class Things:
             "procedure": self.rows["ordered"],
             "attachment": self.rows["attachment"],
             "report": self.rows["report"],
+            "image": self.rows["image"],
+            "key_image": self.rows["image"],
+            "token": self.rows["token"],
             "template": self.rows["template"],
             "critical_result": self.rows["critical"],
             "case": self.rows["case"].public_id,
@@ -204,11 +209,11 @@ class Things:
             ("report", "public_id"): self.rows["report"],
             **{
                 (f"report-{name}", "public_id"): self.rows["report"]
-                for name in ("letter", "differences", "hold", "images-seen")
+                for name in ("letter", "differences", "hold", "images-seen", "key-image")
             },
             **{
                 (f"reading-{name}", "public_id"): self.rows["ordered"]
-                for name in ("view", "draft", "sign", "critical", "difference", "return", "news", "keep")
+                for name in ("view", "draft", "sign", "critical", "difference", "return", "news", "keep", "key-images")
             },
             ("reading-texts-macro", "public_id"): self.rows["macro"],
             ("reading-texts-template", "public_id"): self.rows["template"],
@@ -371,10 +376,13 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     )
     watched = {"report_ref": report, "site": site}
     moment = {"first_at": report.created_at, "last_at": report.created_at}
+    image = make_key_image(report, found.instance, caption=planned_as)
     found.rows = {
         "co_signature": CoSignature.objects.create(number=1, resident=who, resident_name=name, **watched).pk,
         "hold": ReportHold.objects.create(kind="patient", study_instance_uid=fixed["StudyInstanceUID"], **watched).pk,
         "late": LateImages.objects.create(number_of_images=1, author=who, **moment, **watched).pk,
+        "image": image,
+        "token": ReportSeal.objects.get(version_ref__report_ref=report).token,
         "correction": correction.public_id,
         "removal": rejected.public_id,
         "decision": decision.public_id,
@@ -535,6 +543,7 @@ def of_admin(of: Things) -> list[str]:
         CoSignature: of.rows["co_signature"],
         ReportHold: of.rows["hold"],
         LateImages: of.rows["late"],
+        ReportSeal: ReportSeal.objects.get(token=of.rows["token"]).pk,
         Hl7Message: of.rows["message"].pk,
     }
     known = [each.route for each in addresses() if each.route.startswith("admin/")]

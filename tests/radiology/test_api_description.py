@@ -19,13 +19,14 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from integrations.webhooks.events import Happening, tell
-from pacs.models import Instance, Volume
+from pacs.models import Instance, Study, Volume
 from radiology.api.docs import URLS, description
 from radiology.models import Scope, Site
 from radiology.services.order_attachments import add_attachment
 from tests.factories import (
     make_case,
     make_device,
+    make_key_image,
     make_order,
     make_patient,
     make_performed,
@@ -136,6 +137,9 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
     tell(event="study.complete", about=lambda: [Happening(webhook.site_id, "1.2.3", {})])
     make_report(order.requested_procedures.get(), findings="Normal besar.")
     make_procedure().codes.create(coding_scheme_designator="LN", code_value="24627-2")
+    report = make_report(order.requested_procedures.get(), findings="Normal.")
+    image = Instance.objects.get(sop_instance_uid=stored.sop_instance_uid)
+    Study.objects.filter(pk=image.series_ref.study_ref_id).update(patient_ref=order.patient_ref)
     return {
         "study": stored.study_instance_uid,
         "series": stored.series_instance_uid,
@@ -153,7 +157,8 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
         "template": str(make_report_template().public_id),
         "webhook": str(webhook.public_id),
-        "report": str(make_report(order.requested_procedures.get(), findings="Normal.").public_id),
+        "report": str(report.public_id),
+        "key_image": make_key_image(report, image),
     }
 
 
