@@ -68,6 +68,13 @@ REWRITES: list[tuple[str, str, str, int]] = [
         r"\2\1",
         1,
     ),
+    # A length is saved in the unit that it was measured in: without calibration that is not mm.
+    (
+        "*.js",
+        r"(distance = _super\$getCachedStats\.length;\n *return \{\n *point1,\n *point2,\n *distance,)",
+        r"\1 unit: _super$getCachedStats.unit,",
+        1,
+    ),
     *ohif_first_image.REWRITES,
 ]
 

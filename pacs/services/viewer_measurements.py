@@ -48,7 +48,9 @@ LARGEST = 16 * 1024 * 1024
 # Observation context (PS3.16 TID 1001 to 1008): who observed what of whom. All of it is the archive's to say.
 SUBJECT_AND_OBSERVER = range(121005, 121045)
 OBSERVER_TOO = ("128774", "128775")
-LANGUAGE = "121049"
+LANGUAGE, TRACKING = "121049", "112039"
+# OHIF calls every angle a Cobb angle.
+ANGLE = ("1483009", "SCT", "Angle")
 UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, OverflowError, OSError)
 
 
@@ -213,7 +215,8 @@ def _is_here(sop_instance_uid: str, study: Study) -> bool:
 
 
 def _mended(content: Iterable[Dataset]) -> list[Dataset]:
-    """Without any person, and without numbers that are none: OHIF writes NaN where an outline holds no pixel."""
+    """Without any person, without numbers that are none (OHIF writes NaN where an outline holds no pixel), and with
+    angles called angles."""
     kept = []
     for each in content:
         if each.get("ValueType") == "PNAME" or _is_context(_concept(each)):
@@ -223,6 +226,10 @@ def _mended(content: Iterable[Dataset]) -> list[Dataset]:
             if not each.ContentSequence:
                 del each.ContentSequence
         kept.append(each)
+    if any(str(each.get("TextValue", "")).endswith(":Angle") for each in kept if _concept(each) == TRACKING):
+        for each in kept:
+            if each.get("ValueType") == "NUM":
+                each.ConceptNameCodeSequence = [coded(*ANGLE)]
     return _without_empty_numbers(kept)
 
 

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Frame, Page, expect
+from pydicom import Dataset
+from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
 from pacs.models import Study
-from radiology.models import Role, User
-from tests.browser.conftest import sign_in
+from radiology.models import Report, Role, User
+from tests.browser.conftest import PASSWORD, sign_in
+from tests.browser.test_reading_view import examination_of
 from tests.browser.test_viewer import wait_for_images
 from tests.browser.volume import ct_volume
+from tests.daemons import wait_until
 from tests.factories import make_user
-from tests.pacs.reported import objects_of
+from tests.pacs.reported import objects_of, work
 
 MEASURED = """() => window.services.measurementService.getMeasurements().map((each) => [
   each.toolName, ...each.displayText.primary])"""
@@ -40,18 +44,19 @@ def open_images(page: Page, study: Study) -> None:
     wait_for_images(page, canvases=1)
 
 
-def measure_length(page: Page, *, down: int = 0) -> str:
+def measure_length(viewer: Page | Frame, *, down: int = 0) -> str:
     """Draws a line; what the viewer says of it."""
-    page.locator('[data-cy="Length"]').click()
-    box = page.locator(".cornerstone-canvas").first.bounding_box()
+    page = viewer.page if isinstance(viewer, Frame) else viewer
+    viewer.locator('[data-cy="Length"]').click()
+    box = viewer.locator(".cornerstone-canvas").first.bounding_box()
     assert box
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + down
     page.mouse.move(x - 40, y)
     page.mouse.down()
     page.mouse.move(x + 40, y + 5, steps=8)
     page.mouse.up()
-    page.wait_for_function(HYDRATED)
-    return str(page.evaluate(MEASURED)[-1][1])
+    viewer.wait_for_function(HYDRATED)
+    return str(viewer.evaluate(MEASURED)[-1][1])
 
 
 def begin_to_save(page: Page) -> None:
@@ -135,3 +140,56 @@ def test_what_is_not_saved_is_said_and_stays(
     save(signed_in)
     expect(signed_in.get_by_text("Measurements saved successfully").first).to_be_visible()
     assert len(objects_of(study, "SR")) == 1
+
+
+def test_what_a_signed_report_measured_opens_in_the_viewer_again(
+    signed_in: Page, study: Study, radiologist: User, complaints: list[str]
+) -> None:
+    signed_in.goto(examination_of(study))
+    frame = next(each for each in signed_in.frames if each.name == "images")
+    expect(frame.locator(".cornerstone-canvas").first).to_be_visible(timeout=90_000)
+    wait_for_images(frame, canvases=1)
+    length = measure_length(frame)
+    expect(signed_in.locator("[data-count]")).to_have_text("1")
+    signed_in.locator('[data-section="findings"] .ProseMirror').click()
+    signed_in.keyboard.type("Nodul ")
+    signed_in.keyboard.press("Alt+m")
+    expect(signed_in.locator('[data-section="findings"] a')).to_have_text(length)
+    signed_in.keyboard.press("Control+Enter")
+    signed_in.get_by_label("Your password").fill(PASSWORD)
+    signed_in.keyboard.press("Enter")
+    wait_until(lambda: Report.objects.filter(number=1).exists(), what="the report signed")
+    work()
+    document = next(each for each in objects_of(study, "SR") if each.SOPClassUID == ComprehensiveSRStorage)
+    [group] = document.ContentSequence[-1].ContentSequence
+    number = next(each for each in group.ContentSequence if each.ValueType == "NUM")
+    assert f"{float(number.MeasuredValueSequence[0].NumericValue):.1f} mm" == length
+    assert number.ContentSequence[0].GraphicType == "POLYLINE"
+
+    signed_in.goto(f"/reports/{Report.objects.get().public_id}")
+    signed_in.locator('a[href^="/viewer?"][href*="tool=Length"]').first.click()
+    wait_for_images(signed_in, canvases=1)
+    signed_in.locator('[data-cy="study-browser-thumbnail-no-image"]', has_text="Measurements of the report").dblclick()
+    signed_in.wait_for_function(HYDRATED)
+    assert signed_in.evaluate(MEASURED) == [["Length", length]]
+    assert complaints == []
+
+
+def test_without_calibration_nothing_is_saved_in_millimetres(
+    signed_in: Page, radiologist: User, send: Callable[[Path], None], tmp_path: Path
+) -> None:
+    uid = ct_volume(tmp_path, slices=1, SOPClassUID=SecondaryCaptureImageStorage, PixelSpacing=None, Modality="OT")
+    send(tmp_path)
+    study = Study.objects.get(study_instance_uid=uid)
+    open_images(signed_in, study)
+    assert measure_length(signed_in).endswith(" px")
+    save(signed_in)
+    expect(signed_in.get_by_text("Measurements saved successfully").first).to_be_visible()
+    [document] = objects_of(study, "SR")
+    units = [each.MeasurementUnitsCodeSequence[0].CodeValue for each in numbers_of(document)]
+    assert units == ["1"]
+
+
+def numbers_of(document: Dataset) -> list[Dataset]:
+    """The measured values of a document."""
+    return [item for each in document.iterall() if each.keyword == "MeasuredValueSequence" for item in each.value]

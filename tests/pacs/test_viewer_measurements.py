@@ -104,8 +104,10 @@ def test_what_the_viewer_saves_is_of_who_signed_in_and_valid(
         'CODE:(,,"Person Observer\'s Role in the Organization")=(309343006,SCT,"Physician")',
         'TEXT:(,,"Device Observer Name")="Sinar"',
         'NUM:(,,"Length")="36.2287447274155" (mm,UCUM[1.4],"mm")',
+        'NUM:(,,"Angle")="90',
     ):
-        assert line in tree
+        assert line in tree, line
+    assert '"Cobb angle"' not in tree
     assert tree.count('"Measurement Group"') == str(sent).count("Measurement Group")
     event = AuditEvent.objects.get(event="dicomweb.store")
     assert (event.agent, event.study_instance_uid) == ("rahmat", study.study_instance_uid)
