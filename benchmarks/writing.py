@@ -26,8 +26,10 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import BrowserContext, Error, Page, Playwright, sync_playwright
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from benchmarks import machine
+from benchmarks.http_client import HttpClient, Response
 from benchmarks.servers import free_port
 from benchmarks.soak.images import Images
 from benchmarks.soak.main import KEPT
@@ -134,29 +136,41 @@ class Reading:
 
     def _examination(self) -> str:
         """An order, and an image of it that has come."""
-        who = {"patient_id": "W-1", "patient_name": "SANTOSO^BUDI", "patient_birth_date": "19700101", "patient_sex": "M"}
-        body = json.dumps({"patient": who, "procedures": [{"code": "CTTHX"}], "accept_warnings": True}).encode()
-        http = self.product.http
-        made = http.request("POST", "/api/v1/orders", body=body, headers={"Content-Type": "application/json"})
-        if made.status not in (200, 201):
-            raise SetUpFailed(f"The order was refused: {made.body.decode()[:500]}")
-        order = made.json()
+        who = {
+            "patient_id": "W-1",
+            "patient_name": "SANTOSO^BUDI",
+            "patient_birth_date": "19700101",
+            "patient_sex": "M",
+        }
+        procedure = {"code": "CTTHX", "description": "CT thorax", "modality": "CT"}
+        wanted = json.dumps({"patient": who, "procedures": [procedure], "accept_warnings": True})
+        scopes = [f"--scope={scope}" for scope in ("studies.write", "orders.write", "patients.write")]
+        token = self.product.manage("apitoken", "writing", *scopes).stdout.strip()
+        http = HttpClient(self.product.http_port, {"Authorization": f"Bearer {token}"})
+        order = posted(http, "/api/v1/orders", wanted.encode(), "application/json").json()
         study = str(order["procedures"][0]["study_instance_uid"])
         image = dcmread(BytesIO(Images(1, 1).next().file))
         image.StudyInstanceUID, image.AccessionNumber = study, order["accession_number"]
         image.PatientID, image.PatientName = who["patient_id"], who["patient_name"]
+        image.SOPInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         file = BytesIO()
         image.save_as(file)
-        headers = {"Content-Type": "application/dicom"}
-        stored = http.request("POST", "/dicom-web/studies", body=file.getvalue(), headers=headers)
-        if stored.status != 200:
-            raise SetUpFailed(f"The image was not stored: {stored.body.decode()[:500]}")
+        posted(http, "/dicom-web/studies", file.getvalue(), "application/dicom")
         session, until = self.product.session(), time.monotonic() + OPEN_SECONDS
         while session.get(f"/reading/of?study={study}").status != 302:
             if time.monotonic() > until:
                 raise SetUpFailed("The study did not come to the reading list.")
             time.sleep(0.2)
         return study
+
+
+def posted(http: HttpClient, path: str, body: bytes, content_type: str) -> Response:
+    """The answer. Raises SetUpFailed when it is a refusal."""
+    answer = http.request("POST", path, body=body, headers={"Content-Type": content_type})
+    if answer.status not in (200, 201):
+        raise SetUpFailed(f"{path}: {answer.status} {answer.body.decode(errors='replace')[:500]}")
+    return answer
 
 
 def one(reading: Reading, victim: str, chance: random.Random, before: str, page: Page) -> tuple[Loss, str, Page]:
