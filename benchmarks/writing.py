@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import statistics
@@ -136,11 +137,13 @@ class Reading:
 
     def _examination(self) -> str:
         """An order, and an image of it that has come."""
+        image = dcmread(BytesIO(Images(1, 1).next().file))
+        image.PatientID = f"W-{secrets.randbelow(10**9)}"
         who = {
-            "patient_id": "W-1",
-            "patient_name": "SANTOSO^BUDI",
-            "patient_birth_date": "19700101",
-            "patient_sex": "M",
+            "patient_id": image.PatientID,
+            "patient_name": str(image.PatientName),
+            "patient_birth_date": image.PatientBirthDate,
+            "patient_sex": image.PatientSex,
         }
         procedure = {"code": "CTTHX", "description": "CT thorax", "modality": "CT"}
         wanted = json.dumps({"patient": who, "procedures": [procedure], "accept_warnings": True})
@@ -149,9 +152,8 @@ class Reading:
         http = HttpClient(self.product.http_port, {"Authorization": f"Bearer {token}"})
         order = posted(http, "/api/v1/orders", wanted.encode(), "application/json").json()
         study = str(order["procedures"][0]["study_instance_uid"])
-        image = dcmread(BytesIO(Images(1, 1).next().file))
         image.StudyInstanceUID, image.AccessionNumber = study, order["accession_number"]
-        image.PatientID, image.PatientName = who["patient_id"], who["patient_name"]
+        image.StudyDate = image.SeriesDate = time.strftime("%Y%m%d")
         image.SOPInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         file = BytesIO()
