@@ -1,7 +1,7 @@
 # Any Python 3 finds the one that is needed (3.11 or later); everything else is in deploy/.
 PYTHON := $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell command -v $(name))))
 
-.PHONY: run test bench scale soak check
+.PHONY: run test bench scale soak writing check
 
 run:
 	@$(or $(PYTHON),python3) deploy/run.py
@@ -17,6 +17,9 @@ scale:
 
 soak:
 	@$(or $(PYTHON),python3) benchmarks/run.py soak.main $(ARGS)
+
+writing:
+	@$(or $(PYTHON),python3) benchmarks/run.py writing $(ARGS)
 
 check:
 	@.ci/run

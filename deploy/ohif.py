@@ -58,6 +58,23 @@ REWRITES: list[tuple[str, str, str, int]] = [
     ("app.bundle.*.js", r"const src_locales = \(\{\n", "const src_locales = ({\n  ...{{ translation }},\n", 1),
     # A browser keeps these for ever under a name that tells of the package's content, not of what was rewritten in it.
     ("*.js", r'(\.bundle\." \+ \{[^{}]*\}\[chunkId\] \+ "\.js)"', r'\1?v={{ version }}"', 8),
+    # What is saved is shown when the archive has it, and not before.
+    (
+        "*.js",
+        (
+            r"(\n *src/\* \.DicomMetadataStore\.addInstances \*/\.H8\.addInstances\(instances, true\);)"
+            r"(\n *for \(const instance of instances\) \{\n *await resolvedDataSource\.store\.dicom\([^\n]*\n *\})"
+        ),
+        r"\2\1",
+        1,
+    ),
+    # A length is saved in the unit that it was measured in: without calibration that is not mm.
+    (
+        "*.js",
+        r"(distance = _super\$getCachedStats\.length;\n *return \{\n *point1,\n *point2,\n *distance,)",
+        r"\1 unit: _super$getCachedStats.unit,",
+        1,
+    ),
     *ohif_first_image.REWRITES,
 ]
 

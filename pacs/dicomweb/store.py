@@ -17,6 +17,7 @@ from pacs.dicomweb.outcome import TYPES, Failure, StoreReport
 from pacs.dicomweb.store_batch import Batch, failure_of, finish
 from pacs.dicomweb.store_metadata import METADATA_TYPES, store_described
 from pacs.services.store import Incoming, Source, receive_part10
+from radiology.authentication import SessionAuthentication
 from radiology.dicom import is_uid
 from radiology.errors import InvalidValue, NotAcceptable, RadiologyError, TooLarge, UnsupportedMediaType
 from radiology.models import AuditAction, Site
@@ -52,7 +53,8 @@ class StoreInstances(DicomWebView):
         source = Source.of_site(Site.objects.get(pk=request.user.site_id))
         base_url = root_url(request)
         report = StoreReport(base_url)
-        batch = Batch(report)
+        by_session = isinstance(request.successful_authenticator, SessionAuthentication)
+        batch = Batch(report, request.user if by_session else None)
         read = _reader(request)
         try:
             if media.inner in METADATA_TYPES:

@@ -6,7 +6,9 @@ import structlog
 
 from pacs.dicomweb.outcome import Failure, StoreReport
 from pacs.services.store import Incoming, Received, StoreOutcome, store_instances
+from pacs.services.viewer_measurements import saved_by
 from radiology.errors import RadiologyError, outcome_of
+from radiology.models import User
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +22,8 @@ class Batch:
     """What was received and waits to be stored together."""
 
     report: StoreReport
+    # Who signed in, where a page of theirs sends.
+    author: User | None = None
     received: list[Received] = field(default_factory=list)
 
     def add(self, received: Received) -> None:
@@ -58,6 +62,9 @@ def finish(incoming: Incoming, study: str, batch: Batch) -> Failure | None:
     with incoming:
         try:
             received = incoming.finish()
+            if batch.author is not None:
+                maker = incoming.implementation_class_uid
+                received = saved_by(who=batch.author, received=received, implementation_class_uid=maker)
         except RadiologyError as error:
             return failure_of(error)
     if study and received.study_instance_uid != study:

@@ -9,10 +9,16 @@ from radiology.models.text import KeyField
 
 
 class ReportObjectKind(models.TextChoices):
-    """What a report becomes; the values are the modalities of the series."""
+    """What a report becomes."""
 
     SR = "SR", _("Structured report")
     PDF = "DOC", _("Encapsulated PDF")
+    MEASUREMENTS = "MEA", _("Measurements")
+
+    @property
+    def modality(self) -> str:
+        """Of the series that holds it."""
+        return "SR" if self is ReportObjectKind.MEASUREMENTS else str(self)
 
 
 class ReportObject(models.Model):
@@ -40,6 +46,7 @@ class ReportObject(models.Model):
     class Meta:
         verbose_name = _("report in the archive")
         verbose_name_plural = _("reports in the archive")
+        permissions = [("save_measurements", _("Can save measurements that were made in the viewer"))]
         constraints = [
             models.UniqueConstraint(fields=["version_ref", "kind", "study_ref"], name="report_object_once"),
         ]

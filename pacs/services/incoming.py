@@ -143,6 +143,7 @@ class Incoming:
     ) -> None:
         self.source = source
         self.transfer_syntax_uid = transfer_syntax_uid
+        self.implementation_class_uid = ""
         self._sop_class_uid = sop_class_uid
         self._sop_instance_uid = sop_instance_uid
         self._meta = None if transfer_syntax_uid else MetaReader()
@@ -164,6 +165,7 @@ class Incoming:
             if rest is None:
                 return
             self.transfer_syntax_uid = self._meta.transfer_syntax_uid
+            self.implementation_class_uid = self._meta.implementation_class_uid
             self._meta = None
             chunk = rest
         if self._draft.size + len(chunk) > settings.SINAR_MAX_OBJECT_SIZE:

@@ -64,6 +64,7 @@ class MetaReader:
         self._buffer = bytearray()
         self.transfer_syntax_uid = ""
         self.sop_class_uid = ""
+        self.implementation_class_uid = ""
         self.source_ae_title = ""
         self.compressed_from = b""
 
@@ -98,6 +99,9 @@ class MetaReader:
                 self.sop_class_uid = bytes(data[start : start + length]).rstrip(b"\0 ").decode("ascii", "replace")
             elif number == 0x0010:
                 self.transfer_syntax_uid = bytes(data[start : start + length]).rstrip(b"\0 ").decode("ascii", "replace")
+            elif number == 0x0012:
+                value = bytes(data[start : start + length]).rstrip(b"\0 ")
+                self.implementation_class_uid = value.decode("ascii", "replace")
             elif number == 0x0016:
                 self.source_ae_title = bytes(data[start : start + length]).decode("ascii", "replace").strip("\0 ")
             elif number == 0x0102 and any(data[start : start + 32]):

@@ -21,7 +21,7 @@ from radiology.models import SIGNED, Report, ReportVersion
 # (18748-4, LN): CID 7000.
 TITLE = ("18748-4", "LN", "Diagnostic Imaging Report")
 REPORTS = uuid.UUID("6d9b0a5c-3f0e-4d7c-9a3e-2f4c1b7d9e60")
-SERIES_NUMBERS = {ReportObjectKind.SR: 9910, ReportObjectKind.PDF: 9911}
+SERIES_NUMBERS = {ReportObjectKind.SR: 9910, ReportObjectKind.PDF: 9911, ReportObjectKind.MEASUREMENTS: 9912}
 
 
 def derived_uid(*parts: object) -> str:
@@ -43,9 +43,8 @@ def document(*, version: ReportVersion, study: Study, kind: ReportObjectKind, so
     made.SOPInstanceUID = UID(sop_instance_uid_of(version=version, study=study, kind=kind))
     made.TimezoneOffsetFromUTC = f"{at:%z}"
     made.InstanceCreationDate, made.InstanceCreationTime = f"{at:%Y%m%d}", f"{at:%H%M%S.%f}"
-    _patient(made, study)
-    _study(made, study)
-    made.Modality = str(kind)
+    identify(made, study)
+    made.Modality = kind.modality
     made.SeriesInstanceUID = UID(derived_uid(version.report_ref.public_id, kind, study.study_instance_uid))
     made.SeriesNumber, made.InstanceNumber = SERIES_NUMBERS[kind], version.number
     made.SeriesDescription = "Report"
@@ -55,6 +54,12 @@ def document(*, version: ReportVersion, study: Study, kind: ReportObjectKind, so
     made.SoftwareVersions = IMPLEMENTATION_VERSION_NAME
     made.InstitutionName = fit("LO", study.site.name)
     return made
+
+
+def identify(made: Dataset, study: Study) -> None:
+    """The modules of patient and study, with the values as the study holds them now."""
+    _patient(made, study)
+    _study(made, study)
 
 
 def part10(made: Dataset) -> bytes:

@@ -23,6 +23,8 @@ from pacs.services.incoming import Source, receive_part10
 from pacs.services.rejection_filing import file_note
 from pacs.services.report_document import sop_instance_uid_of
 from pacs.services.report_encapsulated import encapsulated_report
+from pacs.services.report_measurement_sr import measurement_report, on_images
+from pacs.services.report_measurements import measured_in
 from pacs.services.report_sr import Predecessor, evidence_of, says_anything, structured_report
 from pacs.services.store import StoreOutcome, store_instances
 from pacs.signals import studies_sought
@@ -37,8 +39,8 @@ STORE = "pacs.store_report"
 STORE_PDF = "pacs.store_report_pdf"
 FOLLOW = "pacs.follow_reports"
 KINDS = {
-    ReportObjects.BOTH: (ReportObjectKind.SR, ReportObjectKind.PDF),
-    ReportObjects.SR: (ReportObjectKind.SR,),
+    ReportObjects.BOTH: (ReportObjectKind.SR, ReportObjectKind.MEASUREMENTS, ReportObjectKind.PDF),
+    ReportObjects.SR: (ReportObjectKind.SR, ReportObjectKind.MEASUREMENTS),
     ReportObjects.PDF: (ReportObjectKind.PDF,),
     ReportObjects.NONE: (),
 }
@@ -174,6 +176,8 @@ def _missing(version: ReportVersion, study: Study) -> set[ReportObjectKind]:
     wanted = set(KINDS[ReportObjects(study.site.report_objects)])
     if not says_anything(version):
         wanted.discard(ReportObjectKind.SR)
+    if ReportObjectKind.MEASUREMENTS in wanted and not measured_in(version):
+        wanted.discard(ReportObjectKind.MEASUREMENTS)
     rows = list(ReportObject.objects.filter(version_ref=version, kind__in=wanted).select_related("removal"))
     for row in rows:
         if row.study_ref_id == study.pk and row.removal is not None:
@@ -199,17 +203,30 @@ def _make(version: ReportVersion, study: Study, wanted: Collection[ReportObjectK
         for kind in former.filter(version_ref__number__gte=version.number).values_list("kind", flat=True)
     }
     if ReportObjectKind.SR in wanted:
-        predecessor = _predecessor(former.filter(version_ref__number__lt=version.number), held)
+        predecessor = _predecessor(former.filter(version_ref__number__lt=version.number), held, ReportObjectKind.SR)
         made = structured_report(version=version, study=held, evidence=evidence_of(held), predecessor=predecessor)
         _file(version, held, ReportObjectKind.SR, made)
+    if ReportObjectKind.MEASUREMENTS in wanted:
+        _make_measurements(version, held, former)
     if ReportObjectKind.PDF in wanted:
         made = encapsulated_report(version=version, study=held, pdf=pdf)
         _file(version, held, ReportObjectKind.PDF, made)
 
 
-def _predecessor(former: QuerySet[ReportObject], study: Study) -> Predecessor | None:
-    """The SR of the version before, where it can be seen."""
-    row = former.filter(kind=ReportObjectKind.SR).order_by("-version_ref__number").first()
+def _make_measurements(version: ReportVersion, study: Study, former: QuerySet[ReportObject]) -> None:
+    """Where images of them are here, and no later version is, which may have none."""
+    found = on_images(measured_in(version), study)
+    if not found or former.filter(version_ref__number__gt=version.number).exists():
+        return
+    kind = ReportObjectKind.MEASUREMENTS
+    predecessor = _predecessor(former, study, kind)
+    made = measurement_report(version=version, study=study, found=found, predecessor=predecessor)
+    _file(version, study, kind, made)
+
+
+def _predecessor(former: QuerySet[ReportObject], study: Study, kind: ReportObjectKind) -> Predecessor | None:
+    """The SR of this kind of the version before, where it can be seen."""
+    row = former.filter(kind=kind).order_by("-version_ref__number").first()
     if row is None:
         return None
     shown = Instance.objects.filter(site=study.site_id, sop_instance_uid=row.sop_instance_uid, removed_at=None)

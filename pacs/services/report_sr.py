@@ -6,7 +6,6 @@ Whose it is stands in the header alone, and not again in the content: what is co
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 
 from django.conf import settings
 from django.utils.dateparse import parse_datetime
@@ -26,19 +25,20 @@ from pacs.services.report_document import (
     organisation,
     part10,
     person,
-    reference,
     signer_of,
     whole,
     whole_text,
     writer_of,
 )
 from pacs.services.report_key_images import key_image_section, key_images_here, other_evidence, with_key_images
+from pacs.services.sr_content import Code, Evidence
+from pacs.services.sr_content import item as _item
+from pacs.services.sr_content import of_study as _of_study
 from radiology.dicom import fit
 from radiology.models import ReportSection, ReportStatus, ReportVersion, RequestedProcedure
 
 # So many images are named as evidence; of a larger study its first ones.
 MOST_REFERENCES = 5000
-Code = tuple[str, str, str]
 # Heading (CID 7001) and what stands under it (CID 7002).
 SECTIONS: dict[ReportSection, tuple[Code, Code]] = {
     ReportSection.INDICATION: (
@@ -55,8 +55,6 @@ SECTIONS: dict[ReportSection, tuple[Code, Code]] = {
 }
 ADDENDUM: tuple[Code, Code] = (("55107-7", "LN", "Addendum"), ("121106", "DCM", "Comment"))
 LANGUAGES = {"id": "Indonesian", "en": "English"}
-# Series, SOP class, SOP instance.
-Evidence = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -88,10 +86,7 @@ def structured_report(
     """A Part 10 file of what a version of a report says in words, for the study that it is about."""
     made = document(version=version, study=study, kind=ReportObjectKind.SR, sop_class_uid=BasicTextSRStorage)
     procedure = version.report_ref.requested_procedure_ref
-    made.ReferencedPerformedProcedureStepSequence = []  # type 2
-    _status(made, version, study)
-    made.ReferencedRequestSequence = [_request(procedure, study)]
-    made.PerformedProcedureCodeSequence = _procedure_code(procedure)
+    describe(made, version, study)
     if predecessor is not None:
         former = [(predecessor.series_instance_uid, str(BasicTextSRStorage), predecessor.sop_instance_uid)]
         made.PredecessorDocumentsSequence = [_of_study(predecessor.study_instance_uid, former)]
@@ -115,6 +110,15 @@ def structured_report(
         *key_image_section(images),
     ]
     return part10(made)
+
+
+def describe(made: Dataset, version: ReportVersion, study: Study) -> None:
+    """SR Document General (PS3.3 C.17.2) of a document made of a version: what it is of, who verified it."""
+    procedure = version.report_ref.requested_procedure_ref
+    made.ReferencedPerformedProcedureStepSequence = []  # type 2
+    _status(made, version, study)
+    made.ReferencedRequestSequence = [_request(procedure, study)]
+    made.PerformedProcedureCodeSequence = _procedure_code(procedure)
 
 
 def _status(made: Dataset, version: ReportVersion, study: Study) -> None:
@@ -163,27 +167,6 @@ def _procedure_code(procedure: RequestedProcedure) -> list[Dataset]:
     value, scheme = procedure.procedure_code_value, procedure.procedure_coding_scheme
     meaning = fit("LO", procedure.requested_procedure_description) or value
     return [coded(value, scheme, meaning)] if value and scheme else []
-
-
-def _of_study(study_instance_uid: str, objects: Sequence[Evidence]) -> Dataset:
-    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1)."""
-    item = Dataset()
-    item.StudyInstanceUID = study_instance_uid
-    item.ReferencedSeriesSequence = []
-    for uid, rows in groupby(objects, lambda each: each[0]):
-        series = Dataset()
-        series.SeriesInstanceUID = uid
-        series.ReferencedSOPSequence = [reference(sop_class, instance) for _, sop_class, instance in rows]
-        item.ReferencedSeriesSequence.append(series)
-    return item
-
-
-def _item(relationship: str, value_type: str, concept: Code) -> Dataset:
-    """One content item (PS3.3 C.17.3)."""
-    item = Dataset()
-    item.RelationshipType, item.ValueType = relationship, value_type
-    item.ConceptNameCodeSequence = [coded(*concept)]
-    return item
 
 
 def _language() -> Dataset:

@@ -30,6 +30,7 @@ RIGHTS = {
     "studies.correct": "pacs.change_study",
     "studies.delete": "pacs.delete_study",
     "studies.share": "pacs.share_study",
+    "measurements.write": "pacs.save_measurements",
     "tokens.revoke": "pacs.change_studytoken",
     "inbox.decide": "pacs.change_heldobject",
     "patients.write": "radiology.change_patient",

@@ -41,6 +41,7 @@ _TEMPLATES = " ".join(
     for model in ("reporttemplate", "reportmacro")
     for verb in ("view", "add", "change", "delete")
 )
+_MEASURE = "pacs.save_measurements"
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
 
 # Reports are signed by those who read images, whatever else somebody may do.
@@ -55,9 +56,11 @@ _BY_NAME_ONLY = {
 FIRST_RIGHTS: dict[Role, str] = {
     Role.RADIOGRAPHER: (
         f"{_LOOK} {_IMAGES} {_CORRECT} {_REGISTER} pacs.view_requestattributes {_INBOX} {_IMPORT}"
-        f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE} {_SHARE}"
+        f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE} {_SHARE} {_MEASURE}"
     ),
-    Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT} {_TEMPLATES}",
+    Role.RADIOLOGIST: (
+        f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT} {_TEMPLATES} {_MEASURE}"
+    ),
     Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (

@@ -108,7 +108,7 @@ root.addEventListener("click", (event) => {
   const link = event.target.closest('.text a[href^="/viewer?"]');
   if (!link) return;
   event.preventDefault();
-  const address = link.getAttribute("href");
+  const [address] = link.getAttribute("href").split("#");
   if (root.classList.contains("alone")) channel.postMessage({ show: address, study: "" });
   else if (frame) frame.src = address;
 });

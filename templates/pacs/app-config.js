@@ -1,3 +1,4 @@
+{% load i18n %}
 // The viewer's configuration. Read by its page before its own script.
 
 // In a frame of another site a browser may refuse to keep anything: what the viewer keeps then lasts as long as the page.
@@ -42,6 +43,20 @@ for (const name of ["localStorage", "sessionStorage"]) {
   };
 }
 
+// What the viewer says of something that the archive did not take.
+function whyNotSaved(request) {
+  if (!request.status) return "{% translate "Not saved: the server cannot be reached. Save again when it can." as words %}{{ words|escapejs }}";
+  if (request.status === 401) return "{% translate "Not saved: you are signed out. Sign in on another tab, then save again." as words %}{{ words|escapejs }}";
+  let said = "";
+  try {
+    const body = JSON.parse(typeof request.response === "string" ? request.response : new TextDecoder().decode(request.response));
+    said = body["00081198"]?.Value?.[0]?.["00000902"]?.Value?.[0] ?? body.detail ?? "";
+  } catch {
+    // An answer that is none of ours, such as that of a proxy.
+  }
+  return "{% translate "Not saved." as words %}{{ words|escapejs }} " + (said || request.status);
+}
+
 window.config = {
   name: "sinar",
   routerBasename: "/ohif/",
@@ -69,7 +84,11 @@ window.config = {
       ),
   },
   httpErrorHandler: (error) => {
-    if (error.status === 401) location.reload(); // the page leads on to the sign-in, or says why a link is closed
+    if (error.request?.sinarWrites) {
+      error.message = whyNotSaved(error.request); // what was measured stays on the page, to be saved again
+    } else if (error.status === 401) {
+      location.reload(); // the page leads on to the sign-in, or says why a link is closed
+    }
   },
   defaultDataSourceName: "dicomweb",
   dataSources: [

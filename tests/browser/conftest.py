@@ -85,8 +85,8 @@ def signed_in(page: Page, person: User, complaints: list[str]) -> Page:
     return page
 
 
-def sign_in(page: Page) -> None:
-    page.get_by_label("User name").fill("dewi")
+def sign_in(page: Page, name: str = "dewi") -> None:
+    page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
 

@@ -31,7 +31,7 @@ def ct_volume(folder: Path, *, slices: int, study: str = "", **attributes: objec
         ds.PixelData = (values + 1024).astype("<u2").tobytes()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         ds.save_as(folder / f"{number:04}.dcm", enforce_file_format=True)
     return study
