@@ -12,4 +12,5 @@ class WorklistConfig(AppConfig):
             reading_receivers,
             receivers,
             reconciliation_receivers,
+            result_receivers,
         )

@@ -1,5 +1,5 @@
 """The home page: today's board for whoever moves examinations, the head of the reading list for whoever reads them,
-then what everybody has."""
+the newest results for whoever ordered, then what everybody has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from pacs.pages import etag
 from radiology.accounts import PageRequest, signed_in
 from worklist.board_pages import GROUP_LABELS
 from worklist.reading_list_pages import head_of_list
+from worklist.result_pages import head_of_results
 from worklist.services import board as boards
 
 
@@ -37,6 +38,8 @@ def home(request: PageRequest) -> HttpResponseBase:
     lead: dict[str, Any] = {}
     if request.user.may("steps.write"):
         lead["today"] = _today(request)
+    if request.user.may("results.await") and (not request.user.is_superuser or request.user.ties.exists()):
+        lead["results"] = head_of_results(request)
     if request.user.may("reports.write"):
         lead["reading"] = head_of_list(request)
     return pacs_views.home(request, lead={"template": "worklist/_lead.html", **lead} if lead else None)

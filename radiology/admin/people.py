@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from radiology.admin.model_admin import NeverDeleted, SinarModelAdmin, ViewOnly
+from radiology.admin.practitioners import PractitionerTieInline
 from radiology.admin.rights import may_manage, rights_of, roles_within
 from radiology.models import Role, SavedFilter, Site, User
 
@@ -118,6 +119,7 @@ class UserAdmin(NeverDeleted, SmallTable, DjangoUserAdmin):
     search_fields = ["username", "first_name", "last_name", "email"]
     search_help_text = _("Name or e-mail address")
     ordering = ["username"]
+    inlines = [PractitionerTieInline]
     sortable_by = ["username"]
     filter_horizontal = ()
     readonly_fields = ["last_login", "date_joined", "public_id"]

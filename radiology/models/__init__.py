@@ -34,6 +34,8 @@ from radiology.models.patient_history import (
     PatientNumberCounter,
     PatientVersion,
 )
+from radiology.models.personal_result import PersonalResult, ResultState
+from radiology.models.practitioner import PractitionerTie, TieKind
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
 from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate
@@ -78,6 +80,8 @@ __all__ = [
     "PatientNameWord",
     "PatientNumberCounter",
     "PatientVersion",
+    "PersonalResult",
+    "PractitionerTie",
     "PregnancyStatus",
     "Priority",
     "Procedure",
@@ -95,11 +99,13 @@ __all__ = [
     "ReportVersion",
     "RequestedProcedure",
     "ResentDeleted",
+    "ResultState",
     "Role",
     "SavedFilter",
     "Scope",
     "Site",
     "Theme",
+    "TieKind",
     "TimeZone",
     "User",
     "Viewer",

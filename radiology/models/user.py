@@ -36,6 +36,7 @@ RIGHTS = {
     "orders.write": "radiology.change_order",
     "reports.write": "radiology.change_report",
     "reports.sign": "radiology.sign_report",
+    "results.await": "radiology.view_personalresult",
     "templates.write": "radiology.change_reporttemplate",
     "catalogue.write": "radiology.change_procedure",
     "schedule.write": "worklist.add_scheduledprocedurestep",

@@ -43,8 +43,13 @@ _TEMPLATES = " ".join(
 )
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
 
-# Reports are signed by those who read images, whatever else somebody may do.
-_BY_NAME_ONLY = {"radiology.sign_report", "radiology.add_report", "radiology.change_report"}
+# Reports are signed by those who read images, and results awaited by those who order, whatever else one may do.
+_BY_NAME_ONLY = {
+    "radiology.sign_report",
+    "radiology.add_report",
+    "radiology.change_report",
+    "radiology.view_personalresult",
+}
 
 # Rights by role, as `app.codename` or `app.*` for all rights on an app's models.
 FIRST_RIGHTS: dict[Role, str] = {
@@ -53,7 +58,7 @@ FIRST_RIGHTS: dict[Role, str] = {
         f" {_SCHEDULE} {_PERFORM} {_ANYWAY} {_DIAGNOSE} {_RECONCILE} {_MERGE} {_SHARE}"
     ),
     Role.RADIOLOGIST: f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT} {_TEMPLATES}",
-    Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
+    Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER} radiology.view_personalresult",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (
         "radiology.* pacs.* worklist.* integrations.* auth.view_group auth.view_permission"
