@@ -1,6 +1,8 @@
 """What makes results of doctors: orders, reports, critical results, and what people are called in messages.
 
-They stand here, behind those of the reading list, so that whoever publishes locks the rows of both in one order.
+Of two who change different things at the same time neither sees what the other does: so each looks once more when
+both may be committed. They stand here, behind those of the reading list, so that whoever publishes locks the rows of
+both in one order.
 """
 
 from functools import partial
@@ -24,15 +26,21 @@ def await_what_is_ordered(order: Order, **_: Any) -> None:
 
 @receiver(report_published)
 def tell_what_was_published(report: Report, **_: Any) -> None:
-    refresh_results([report.requested_procedure_ref_id])
+    _now_and_once_more(report.requested_procedure_ref_id)
 
 
 @receiver(critical_result_changed)
 def tell_what_is_critical(result: CriticalResult, **_: Any) -> None:
     refresh_critical(result.requested_procedure_ref_id)
+    transaction.on_commit(partial(refresh_results, [result.requested_procedure_ref_id]), robust=True)
 
 
 @receiver(post_save, sender=PractitionerTie)
 @receiver(post_delete, sender=PractitionerTie)
 def find_what_is_theirs(instance: PractitionerTie, **_: Any) -> None:
     match_soon(instance.user_id)
+
+
+def _now_and_once_more(procedure: int) -> None:
+    refresh_results([procedure])
+    transaction.on_commit(partial(refresh_results, [procedure]), robust=True)

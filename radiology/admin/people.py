@@ -161,6 +161,10 @@ class UserAdmin(NeverDeleted, SmallTable, DjangoUserAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
 
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        """What somebody is called in messages is said once the account is there."""
+        return super().get_inlines(request, obj) if obj is not None else []
+
     @admin.display(description=_("name"))
     def full_name(self, user: User) -> str:
         return user.get_full_name()

@@ -1,15 +1,15 @@
 """What people are called in the hospital's messages, beside their account."""
 
 from django.core.exceptions import ValidationError
-from django.forms.models import BaseInlineFormSet
 from django.utils.translation import gettext as _
+from unfold.forms import PaginationInlineFormSet
 
 from radiology.admin.model_admin import ScopedTabularInline
 from radiology.models import PractitionerTie
 from radiology.models.practitioner import tie_key
 
 
-class TieFormSet(BaseInlineFormSet):
+class TieFormSet(PaginationInlineFormSet):
     """Refuses what stands there twice, however it is written."""
 
     def clean(self) -> None:

@@ -206,13 +206,7 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "names in messages",
                 "ordering": ["kind", "value"],
                 "indexes": [models.Index(fields=["kind", "key"], name="practitioner_tie_by_key")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("user", "kind", "key"),
-                        name="practitioner_tie",
-                        violation_error_message="This stands here already.",
-                    )
-                ],
+                "constraints": [models.UniqueConstraint(fields=("user", "kind", "key"), name="practitioner_tie")],
             },
         ),
     ]

@@ -59,13 +59,7 @@ class PractitionerTie(models.Model):
         verbose_name = _("name in messages")
         verbose_name_plural = _("names in messages")
         ordering = ["kind", "value"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["user", "kind", "key"],
-                name="practitioner_tie",
-                violation_error_message=_("This stands here already."),
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["user", "kind", "key"], name="practitioner_tie")]
         indexes = [models.Index(fields=["kind", "key"], name="practitioner_tie_by_key")]
 
     def __str__(self) -> str:
@@ -75,3 +69,6 @@ class PractitionerTie(models.Model):
         self.key = tie_key(self.kind, self.value)
         if not self.key:
             raise ValidationError({"value": _("This says nothing that could be compared.")})
+        same = PractitionerTie.objects.filter(user_id=self.user_id, kind=self.kind, key=self.key).exclude(pk=self.pk)
+        if self.user_id and same.exists():
+            raise ValidationError({"value": _("This stands here already.")})

@@ -25,6 +25,7 @@ from radiology.models import (
     ReportVersion,
     RequestedProcedure,
     ResultState,
+    Site,
     User,
 )
 from radiology.services.jobs import enqueue, extend_lease, handles
@@ -122,13 +123,14 @@ def match_results(job: Job) -> None:
 @handles(SWEEP, daily=True)
 def sweep(job: Job) -> None:
     """Look at what changed lately; at all orders where there is no row at all yet."""
-    orders = Order.objects.all()
-    if PersonalResult.objects.exists():
-        since = timezone.now() - SWEPT
-        reports = Report.objects.filter(updated_at__gte=since).values("requested_procedure_ref__order_ref")
-        _look_at(job, orders.filter(pk__in=reports))
-        orders = orders.filter(updated_at__gte=since)
-    _look_at(job, orders)
+    if not PersonalResult.objects.exists():
+        _look_at(job, Order.objects.all())
+        return
+    since = timezone.now() - SWEPT
+    for site in Site.objects.all():  # indexes begin with the site
+        reports = Report.objects.filter(site=site, updated_at__gte=since).values("requested_procedure_ref__order_ref")
+        _look_at(job, Order.objects.filter(pk__in=reports))
+        _look_at(job, Order.objects.filter(site=site, updated_at__gte=since))
 
 
 def _look_at(job: Job, orders: Any, only: int | None = None) -> None:

@@ -27,7 +27,10 @@ class Concerned:
 
 
 def keys_of(order: Order) -> tuple[list[tuple[Key, Key]], list[Key]]:
-    """What of an order is compared: number and name of each physician, the requesting one first; and the places."""
+    """What of an order is compared: number and name of each physician, the requesting one first; and the places.
+
+    A place is written from the ward to the bed, such as `W3 12 1`: it is of `W3`, of `W3 12` and of the bed.
+    """
     physicians = (
         (order.requesting_physician_identifier, order.requesting_physician),
         (order.referring_physician_identifier, order.referring_physician_name),
@@ -37,7 +40,9 @@ def keys_of(order: Order) -> tuple[list[tuple[Key, Key]], list[Key]]:
         for number, name in physicians
     ]
     places = (order.current_patient_location, order.requesting_service)
-    return people, [(TieKind.PLACE.value, tie_key(TieKind.PLACE, place)) for place in places if place]
+    words = [tie_key(TieKind.PLACE, place).split() for place in places]
+    wider = {" ".join(each[:count]) for each in words for count in range(1, len(each) + 1)}
+    return people, [(TieKind.PLACE.value, place) for place in sorted(wider)]
 
 
 def concerned_by(orders: Iterable[Order]) -> dict[int, Concerned]:

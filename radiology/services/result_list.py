@@ -128,7 +128,6 @@ def neighbours_of(*, row: PersonalResult, who: Any, wanted: ResultFilter) -> tup
     )
 
 
-@transaction.atomic
 def note_opened(*, who: Any, procedure: RequestedProcedure, version: int) -> bool:
     """Somebody has this version (id) on the screen: it is not new to them; whether it was.
 
@@ -136,15 +135,13 @@ def note_opened(*, who: Any, procedure: RequestedProcedure, version: int) -> boo
     """
     if not isinstance(who, User):
         return False
-    row = PersonalResult.objects.filter(user=who, requested_procedure_ref=procedure)
-    found = row.select_for_update(no_key=True).first()
+    found = PersonalResult.objects.filter(user=who, requested_procedure_ref=procedure).first()
     if found is None or (found.seen_version == version and not found.is_new):
         return False
-    if found.version_ref_id is not None and found.version_ref_id != version:
-        return False
-    was_new, now = found.is_new, timezone.now()
-    row.update(is_new=False, seen_version=version, seen_at=now, marked=None, updated_at=now)
-    return was_new
+    now = timezone.now()
+    shown = PersonalResult.objects.filter(Q(version_ref=version) | Q(version_ref=None), pk=found.pk)
+    noted = shown.update(is_new=False, seen_version=version, seen_at=now, marked=None, updated_at=now)
+    return bool(noted) and found.is_new
 
 
 @transaction.atomic

@@ -43,13 +43,8 @@ _TEMPLATES = " ".join(
 )
 _IMPORT = "pacs.view_importrun pacs.add_importrun"
 
-# Reports are signed by those who read images, and results awaited by those who order, whatever else one may do.
-_BY_NAME_ONLY = {
-    "radiology.sign_report",
-    "radiology.add_report",
-    "radiology.change_report",
-    "radiology.view_personalresult",
-}
+# Reports are signed by those who read images, whatever else somebody may do.
+_BY_NAME_ONLY = {"radiology.sign_report", "radiology.add_report", "radiology.change_report"}
 
 # Rights by role, as `app.codename` or `app.*` for all rights on an app's models.
 FIRST_RIGHTS: dict[Role, str] = {

@@ -46,6 +46,7 @@ def new(user: User) -> int:
         ("name", "dr. Sari Dewi, Sp.PD", {"requesting_physician": "Dewi^Sari"}),
         ("place", "Melati 2", {"current_patient_location": "MELATI  2"}),
         ("place", "Poli Paru", {"requesting_service": "Poli Paru"}),
+        ("place", "W3", {"current_patient_location": "W3 12 1"}),
     ],
 )
 def test_an_order_is_whose_number_name_or_ward_it_carries(
@@ -58,6 +59,22 @@ def test_an_order_is_whose_number_name_or_ward_it_carries(
     signed(procedure, rahmat)
     row.refresh_from_db()
     assert (row.state, row.is_new) == ("final", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "order"),
+    [
+        ("identifier", "D123", {"requesting_physician_identifier": "D1234"}),
+        ("name", "Sari Dewi", {"referring_physician_name": "DEWI^SARI^AYU"}),
+        ("place", "W3", {"current_patient_location": "W30 1"}),
+        ("place", "W3 12", {"current_patient_location": "W3"}),
+        ("identifier", "W3", {"current_patient_location": "W3"}),
+    ],
+)
+def test_what_is_only_similar_is_not_theirs(sari: User, kind: str, value: str, order: dict[str, str]) -> None:
+    tie(sari, kind, value)
+    awaited(**order)
+    assert not PersonalResult.objects.exists()
 
 
 def test_a_number_that_somebody_has_decides_and_a_name_that_is_shared_does_not_matter_then(sari: User) -> None:
