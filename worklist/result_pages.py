@@ -1,6 +1,7 @@
 """The results of one's patients: what is new, what is critical, what is still awaited."""
 
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -84,7 +85,7 @@ def results(request: PageRequest) -> HttpResponseBase:
         "period": request.GET.get("period", "") if request.GET.get("period", "") in PERIODS else "",
         "patient": _patient(request, wanted),
         "tabs": [
-            (name, label, counts.get(name), address_of(ResultFilter(name, wanted.whose, wanted.modality)))
+            (name, label, counts.get(name), address_of(replace(wanted, view=name), request.GET.get("period", "")))
             for name, label in VIEW_NAMES.items()
         ],
         "modalities": MODALITY_NAMES.items(),

@@ -74,6 +74,14 @@ def test_the_same_written_otherwise_is_refused_at_once_and_later(admin: Client) 
     assert "nothing that could be compared" in nothing.content.decode()
 
 
+def test_whoever_comes_back_is_looked_for(admin: Client) -> None:
+    sari = make_user("sari", is_active=False)
+    save(admin, sari)
+    sari.refresh_from_db()
+    assert sari.is_active
+    assert Job.objects.filter(kind="radiology.match_results", arguments={"user": sari.pk}).count() == 1
+
+
 def test_nobody_ties_people_of_another_site(admin: Client) -> None:
     far = make_user("far", site=make_site())
     save(admin, far, ("identifier", "D1"))
