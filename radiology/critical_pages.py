@@ -121,7 +121,7 @@ def of_patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """GET /critical/patient/<public id>: the part of the pages about a patient that tells the open ones, again."""
     patient = Patient.objects.visible_to(request.user).filter(public_id=public_id).first()
     if patient is None:
-        return HttpResponse(status=204)
+        return refusal(request, 404, _("This patient is not here, or not for you to see."))
     beside = open_critical_of(who=request.user, patient=patient)
     return render(request, "radiology/_critical_beside.html", {"patient": patient, "beside": beside})
 

@@ -152,6 +152,7 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "merge": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b33",
         "template": str(make_report_template().public_id),
         "webhook": str(webhook.public_id),
+        "critical_result": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b34",
         "report": str(make_report(order.requested_procedures.get(), findings="Normal.").public_id),
     }
 

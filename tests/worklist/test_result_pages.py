@@ -295,7 +295,7 @@ def test_a_critical_result_is_acknowledged_in_place_and_told_wherever_the_patien
     assert "Pneumothorax" not in hers.get(part).content.decode()
     assert names(hers.get("/results?view=critical")) == []
     far = client_of(doctor("far", site=make_site()))
-    assert far.get(part).status_code == 204
+    assert far.get(part).status_code == 404
 
 
 def test_the_home_page_of_a_doctor_leads_with_the_results_critical_ones_first(
