@@ -27,6 +27,7 @@ from radiology.critical_pages import of_person
 from radiology.models import Job, JobState, Order, Patient, PatientIdentifier, User
 from radiology.notices import say
 from radiology.services.links import is_linked, linked_patients
+from radiology.services.result_list import open_critical_of
 from radiology.services.survivors import survivor_of
 from radiology.templatetags.sinar import moment_of
 
@@ -191,6 +192,7 @@ def patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "orders": orders.order_by("-pk")[:ORDERS],
         "linked": linked_patients(who=request.user, patient=found) if found.is_linked else [],
         "may_delete": request.user.may("studies.delete"),
+        "beside": open_critical_of(who=request.user, patient=found),
         "keys": KEYS_OF_PATIENT,
     }
     return render(request, "pacs/patient.html", context)

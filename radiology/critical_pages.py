@@ -14,12 +14,21 @@ from django.views.decorators.http import require_POST, require_safe
 
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import InvalidValue, NotFound, RadiologyError, outcome_of
-from radiology.models import AcknowledgedHow, AuditAction, CriticalResult, CriticalState, Report, RequestedProcedure
+from radiology.models import (
+    AcknowledgedHow,
+    AuditAction,
+    CriticalResult,
+    CriticalState,
+    Patient,
+    Report,
+    RequestedProcedure,
+)
 from radiology.notices import say
 from radiology.pages import next_address, refusal
 from radiology.services import audit
 from radiology.services import critical_results as services
 from radiology.services.critical_log import record
+from radiology.services.result_list import open_critical_of
 
 ON_HOME = 20
 PAGE = 50
@@ -103,6 +112,18 @@ def mine(request: PageRequest) -> HttpResponse:
     response = render(request, "radiology/_critical_mine.html", context)
     response["ETag"] = context["critical_etag"]
     return response
+
+
+@require_safe
+@never_cache
+@signed_in
+def of_patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET /critical/patient/<public id>: the part of the pages about a patient that tells the open ones, again."""
+    patient = Patient.objects.visible_to(request.user).filter(public_id=public_id).first()
+    if patient is None:
+        return refusal(request, 404, _("This patient is not here, or not for you to see."))
+    beside = open_critical_of(who=request.user, patient=patient)
+    return render(request, "radiology/_critical_beside.html", {"patient": patient, "beside": beside})
 
 
 @require_safe

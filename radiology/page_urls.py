@@ -37,6 +37,7 @@ urlpatterns = [
     path("verify/<str:token>", verify_pages.verify, name="verify-report"),
     path("critical", critical_pages.results, name="critical-results"),
     path("critical/mine", critical_pages.mine, name="critical-mine"),
+    path("critical/patient/<uuid:public_id>", critical_pages.of_patient, name="critical-of-patient"),
     path("critical/<uuid:public_id>", critical_pages.critical_result, name="critical-result"),
     path("critical/<uuid:public_id>/acknowledge", critical_pages.acknowledge, name="critical-acknowledge"),
     path("critical/<uuid:public_id>/withdraw", critical_pages.withdraw, name="critical-withdraw"),

@@ -23,6 +23,8 @@ from radiology.report_review_pages import shown_on_report
 from radiology.services import audit, report_pdf
 from radiology.services.key_images import KeyImage
 from radiology.services.report_markup import shown
+from radiology.services.report_versions import newest_version
+from radiology.services.result_list import note_opened, open_critical_of
 
 VERSIONS = 50
 
@@ -44,6 +46,7 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     sections = {} if beside["withheld"] else dict(shown(version))
     impression = sections.pop(ReportSection.IMPRESSION, "")
     _record_read(request, found)
+    note_opened(who=request.user, procedure=procedure, version=version.pk)
     asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
     keys = [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))]
     if request.user.may("reports.write"):
@@ -60,6 +63,11 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "sections": sections.items(),
         "has_text": bool(version.texts or version.addenda),
         "critical": of_report(request, procedure),
+        "beside": [
+            each
+            for each in open_critical_of(who=request.user, patient=order.patient_ref)
+            if each.requested_procedure_ref_id != procedure.pk
+        ],
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,
@@ -84,6 +92,8 @@ def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         pdf = report_pdf.pdf_of(report=found, origin=f"{request.scheme}://{request.get_host()}")
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
+    if (version := newest_version(found)) is not None:
+        note_opened(who=request.user, procedure=found.requested_procedure_ref, version=version.pk)
     headers = {
         "Content-Disposition": content_disposition_header(False, report_pdf.file_name(found)) or "inline",
         "X-Content-Type-Options": "nosniff",

@@ -5,7 +5,13 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from radiology.services import critical_escalation, critical_mail, jobs, upkeep  # noqa: F401  (registers handlers)
+from radiology.services import (  # noqa: F401  (registers handlers)
+    critical_escalation,
+    critical_mail,
+    jobs,
+    personal_results,
+    upkeep,
+)
 
 log = structlog.get_logger(__name__)
 

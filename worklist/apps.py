@@ -13,4 +13,5 @@ class WorklistConfig(AppConfig):
             receivers,
             reconciliation_receivers,
             report_watch_receivers,
+            result_receivers,
         )

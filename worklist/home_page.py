@@ -1,5 +1,5 @@
 """The home page: today's board for whoever moves examinations, the head of the reading list for whoever reads them,
-then what everybody has."""
+the newest results for whoever ordered, then what everybody has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from radiology.accounts import PageRequest, signed_in
 from radiology.report_review_pages import of_person
 from worklist.board_pages import GROUP_LABELS
 from worklist.reading_list_pages import head_of_list
+from worklist.result_pages import head_of_results
 from worklist.services import board as boards
 
 
@@ -38,6 +39,10 @@ def home(request: PageRequest) -> HttpResponseBase:
     lead: dict[str, Any] = {}
     if request.user.may("steps.write"):
         lead["today"] = _today(request)
+    if request.user.may("results.await"):
+        card = head_of_results(request)
+        if card["lines"] or not request.user.is_staff:  # administrators have the right, and mostly no patients
+            lead["results"] = card
     if request.user.may("reports.write"):
         lead["reading"] = head_of_list(request)
         lead["notices"] = of_person(request)

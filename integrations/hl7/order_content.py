@@ -163,7 +163,17 @@ def _values(group: _Group, message: Message, peer: Hl7Peer) -> dict[str, Any]:
         "patient_state": obr.text(12, 2) or obr.text(12),
         "pregnancy_status": PregnancyStatus.YES.value if PREGNANT in pv1.value(15).texts() else "",
     }
-    return {name: value for name, value in told.items() if value}
+    given = {name: value for name, value in told.items() if value}
+    requesting = obr.repetitions(16) or orc.repetitions(12)
+    for name, number, people in (
+        ("referring_physician_name", "referring_physician_identifier", pv1.repetitions(8)),
+        ("requesting_physician", "requesting_physician_identifier", requesting),
+    ):
+        said = " ".join(clean(people[0].text(1)).split())[:64] if people else ""
+        # Whoever is named without a number has none: that of who was named before is not theirs.
+        if said or name in given:
+            given[number] = said
+    return given
 
 
 def _priority(group: _Group) -> str:

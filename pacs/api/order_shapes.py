@@ -87,7 +87,11 @@ class OrderValues(serializers.Serializer):
     reason_for_the_requested_procedure = Text(required=False, help_text="The clinical question.")
     clinical_history = Text(required=False)
     referring_physician_name = Text(required=False, help_text="FAMILY^GIVEN^MIDDLE^PREFIX^SUFFIX")
+    referring_physician_identifier = Text(
+        required=False, help_text="As the hospital knows them; results go to the user who has this number."
+    )
     requesting_physician = Text(required=False)
+    requesting_physician_identifier = Text(required=False, help_text="The same of the requesting physician.")
     requesting_service = Text(required=False, help_text="Ward or clinic that asks.")
     current_patient_location = Text(required=False)
     admission_id = Text(required=False)

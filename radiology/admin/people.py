@@ -14,8 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from radiology.admin.model_admin import NeverDeleted, SinarModelAdmin, ViewOnly
+from radiology.admin.practitioners import PractitionerTieInline
 from radiology.admin.rights import may_manage, rights_of, roles_within
 from radiology.models import Role, SavedFilter, Site, User
+from radiology.services.personal_results import match_soon
 
 
 class SmallTable(SinarModelAdmin):
@@ -118,6 +120,7 @@ class UserAdmin(NeverDeleted, SmallTable, DjangoUserAdmin):
     search_fields = ["username", "first_name", "last_name", "email"]
     search_help_text = _("Name or e-mail address")
     ordering = ["username"]
+    inlines = [PractitionerTieInline]
     sortable_by = ["username"]
     filter_horizontal = ()
     readonly_fields = ["last_login", "date_joined", "public_id"]
@@ -158,6 +161,16 @@ class UserAdmin(NeverDeleted, SmallTable, DjangoUserAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Whoever comes back, changes the site or becomes a doctor finds the results that are theirs."""
+        super().save_model(request, obj, form, change)
+        if change and {"is_active", "site", "groups"} & set(form.changed_data):
+            match_soon(obj.pk)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        """What somebody is called in messages is said once the account is there."""
+        return super().get_inlines(request, obj) if obj is not None else []
 
     @admin.display(description=_("name"))
     def full_name(self, user: User) -> str:

@@ -36,6 +36,8 @@ from radiology.models.patient_history import (
     PatientNumberCounter,
     PatientVersion,
 )
+from radiology.models.personal_result import PersonalResult, ResultState
+from radiology.models.practitioner import PractitionerTie, TieKind
 from radiology.models.procedure import ContrastUse, Laterality, Procedure, ProcedureCode, ProcedureProtocol
 from radiology.models.report import SIGNED, Report, ReportOrigin, ReportSection, ReportStatus, ReportVersion
 from radiology.models.report_template import ReportLanguage, ReportMacro, ReportTemplate, TemplateSex
@@ -88,6 +90,8 @@ __all__ = [
     "PatientNameWord",
     "PatientNumberCounter",
     "PatientVersion",
+    "PersonalResult",
+    "PractitionerTie",
     "PregnancyStatus",
     "Priority",
     "Procedure",
@@ -108,12 +112,14 @@ __all__ = [
     "RequestedProcedure",
     "ResentDeleted",
     "Resident",
+    "ResultState",
     "Role",
     "SavedFilter",
     "Scope",
     "Site",
     "TemplateSex",
     "Theme",
+    "TieKind",
     "TimeZone",
     "User",
     "Viewer",

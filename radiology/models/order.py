@@ -94,7 +94,13 @@ class Order(models.Model):
     status = models.CharField(_("status"), max_length=16, choices=OrderStatus, default=OrderStatus.ACTIVE)
     priority = models.CharField(_("priority"), max_length=16, choices=Priority, default=Priority.ROUTINE)
     referring_physician_name = models.CharField(_("referring physician"), max_length=324, blank=True, default="")
+    referring_physician_identifier = KeyField(
+        _("referring physician's number"), max_length=64, help_text=_("As the hospital knows them (XCN.1 of PV1-8).")
+    )
     requesting_physician = models.CharField(_("requesting physician"), max_length=324, blank=True, default="")
+    requesting_physician_identifier = KeyField(
+        _("requesting physician's number"), max_length=64, help_text=_("As the hospital knows them (XCN.1 of OBR-16).")
+    )
     ordering_physician = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, verbose_name=_("ordered by"), null=True, blank=True
     )

@@ -38,6 +38,7 @@ RIGHTS = {
     "reports.write": "radiology.change_report",
     "reports.sign": "radiology.sign_report",
     "reports.release": "radiology.release_report",
+    "results.await": "radiology.view_personalresult",
     "templates.write": "radiology.change_reporttemplate",
     "catalogue.write": "radiology.change_procedure",
     "schedule.write": "worklist.add_scheduledprocedurestep",

@@ -24,6 +24,7 @@ from radiology.models import (
     CriticalState,
     Order,
     OrderStatus,
+    PersonalResult,
     RequestedProcedure,
     User,
 )
@@ -31,6 +32,7 @@ from radiology.models.critical_result import LONGEST_FINDING, CriticalResultQuer
 from radiology.services.critical_escalation import tell_first
 from radiology.services.critical_log import note, record
 from radiology.services.critical_mail import enqueue_mail
+from radiology.services.practitioners import physician_of
 from radiology.services.report_versions import require_reason, require_right
 from radiology.signals import critical_result_changed
 
@@ -41,8 +43,7 @@ RELATED = ("site", "recipient", "raised_by", "acknowledged_by", "requested_proce
 def proposed_recipient(procedure: RequestedProcedure) -> tuple[User | None, str]:
     """Whom one would tell: who ordered it, if they have an account here; and their name."""
     order = procedure.order_ref
-    user = order.ordering_physician
-    if user is not None and user.is_active:
+    if (user := physician_of(order)) is not None:
         return user, user.shown_name
     return None, PersonName(order.referring_physician_name or order.requesting_physician).display
 
@@ -202,7 +203,12 @@ def open_results_for(who: Any) -> CriticalResultQuerySet:
     patients = Order.objects.filter(
         patient_ref=OuterRef("requested_procedure_ref__order_ref__patient_ref"), ordering_physician=who
     )
-    mine = Q(recipient=who) | Q(raised_by=who) | Exists(told) | Exists(patients)
+    awaited = PersonalResult.objects.filter(
+        requested_procedure_ref__order_ref__patient_ref=OuterRef("requested_procedure_ref__order_ref__patient_ref"),
+        user=who,
+        by_order=True,
+    )
+    mine = Q(recipient=who) | Q(raised_by=who) | Exists(told) | Exists(patients) | Exists(awaited)
     return found.filter(mine).order_by("-pk")
 
 

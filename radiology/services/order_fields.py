@@ -18,7 +18,9 @@ FIELDS = (
     "reason_for_the_requested_procedure",
     "clinical_history",
     "referring_physician_name",
+    "referring_physician_identifier",
     "requesting_physician",
+    "requesting_physician_identifier",
     "requesting_service",
     "current_patient_location",
     "admission_id",
@@ -36,6 +38,11 @@ FIELDS = (
     "special_needs",
     "patient_state",
 )
+# Whose number it is: with another name and no number, the former number is not theirs.
+IDENTIFIER_OF = {
+    "referring_physician_name": "referring_physician_identifier",
+    "requesting_physician": "requesting_physician_identifier",
+}
 # Numbers of others, given with a new order; they stay.
 NUMBERS = ("placer_order_number", "filler_order_number")
 LONGEST_TEXT = 10_000

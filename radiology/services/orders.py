@@ -26,7 +26,7 @@ from radiology.models import (
 )
 from radiology.services import audit, order_safety
 from radiology.services.accession import lock, next_accession_number, require_free
-from radiology.services.order_fields import FIELDS, NUMBERS, as_text, read_values, require_sense
+from radiology.services.order_fields import FIELDS, IDENTIFIER_OF, NUMBERS, as_text, read_values, require_sense
 from radiology.services.order_procedures import (
     ProcedureRequest,
     Wanted,
@@ -149,6 +149,9 @@ def change_order(
     differing = {name: value for name, value in after.items() if getattr(order, name) != value}
     if not differing:
         return order
+    for name, number in IDENTIFIER_OF.items():
+        if name in differing and number not in after and getattr(order, number):
+            differing[number] = ""
     told = {name: [as_text(getattr(order, name)), as_text(value)] for name, value in differing.items()}
     for name, value in differing.items():
         setattr(order, name, value)

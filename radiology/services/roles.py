@@ -61,7 +61,7 @@ FIRST_RIGHTS: dict[Role, str] = {
     Role.RADIOLOGIST: (
         f"{_LOOK} {_IMAGES} {_CORRECT} pacs.view_requestattributes {_SHARE} {_REPORT} {_TEMPLATES} {_MEASURE}"
     ),
-    Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER}",
+    Role.DOCTOR: f"{_LOOK} {_IMAGES} {_ORDER} radiology.view_personalresult",
     Role.DESK: f"{_LOOK} {_REGISTER} pacs.view_study {_SCHEDULE}",
     Role.ADMINISTRATOR: (
         "radiology.* pacs.* worklist.* integrations.* auth.view_group auth.view_permission"

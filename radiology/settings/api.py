@@ -45,6 +45,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "Patients", "description": "Patients who have studies here."},
         {"name": "Orders", "description": "What can be ordered, and orders: find, place, change, call off."},
         {"name": "Reports", "description": "What was reported: find, read, write, sign, attach."},
+        {"name": "Results", "description": "What came of what a person ordered, and whether they have seen it."},
         {"name": "Reading", "description": "What is to be read, and who is at it."},
         {"name": "Series and instances", "description": "What a study consists of."},
         {"name": "Uploads", "description": "Objects come in."},

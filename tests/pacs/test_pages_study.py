@@ -314,7 +314,7 @@ def test_the_page_costs_the_same_however_large_the_study(client: Client) -> None
         ) as queries:
             assert client.get(address(study)).status_code == 200
         costs.append(len(queries))
-    assert costs[0] == costs[1] <= 10
+    assert costs[0] == costs[1] <= 11  # one of them for the patient's open critical results
 
 
 def test_five_thousand_images_in_a_hundred_and_fifty_series_are_one_page_away(client: Client) -> None:

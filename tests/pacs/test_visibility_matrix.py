@@ -130,7 +130,7 @@ def test_a_deleted_study_has_no_address_for_those_who_may_not_delete(site: Site,
         caller(token=make_token(name, scopes=tokens[name], site=site)[1]) if name in tokens else insiders(site)[name]
     )
     # An order, its report and its critical results are there before the images, and after them.
-    theirs = ("order", "report", "critical", "api-order", "api-report", "api-critical")
+    theirs = ("order", "report", "result", "critical", "api-order", "api-report", "api-result", "api-critical")
     orders = {each.name for each in walked() if each.name.startswith(theirs)}
     nodes = {each.name for each in walked() if each.name.startswith(ABOUT_NODES)}
     assert walk(client, deleted, skip=STILL_THERE | VERIFIED | orders | nodes, records=RECORDS | nodes) == []

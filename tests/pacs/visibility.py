@@ -234,6 +234,9 @@ class Things:
                     "reattach",
                 )
             },
+            ("critical-of-patient", "public_id"): self.study.patient_ref.public_id,
+            ("result", "public_id"): self.rows["ordered"],
+            ("results-unseen", "mark"): "01930f5e-7c1a-7b3e-9d51-2f6f0c9a4e11",
             ("schedule-undo", "back"): self.rows["back"],
             **{
                 (f"reconciliation-{name}", "public_id"): self.rows["case"].public_id

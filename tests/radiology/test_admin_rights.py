@@ -65,6 +65,8 @@ class TestRights:
             "is_active": "on",
             "is_staff": "on",
             "theme": "auto",
+            "ties-TOTAL_FORMS": "0",
+            "ties-INITIAL_FORMS": "0",
         }
         post(client, "radiology_user_change", {**own, "is_superuser": "on", "user_permissions": "1"}, here.pk)
         here.refresh_from_db()
