@@ -45,6 +45,7 @@ RIGHTS = {
     "patients.merge": "radiology.merge_patient",
     "commitments.report": "pacs.change_storagecommitment",
     "worklist.diagnose": "worklist.view_worklistquery",
+    "figures.read": "worklist.read_figures",
     "interfaces.read": "integrations.view_hl7message",
     "interfaces.replay": "integrations.change_hl7message",
     "webhooks.write": "integrations.change_webhook",

@@ -1,3 +1,4 @@
+from worklist.models.figures import ExaminationFigures, FiguresChange
 from worklist.models.performed import (
     CompletedBy,
     PerformedProcedureStep,
@@ -30,6 +31,8 @@ __all__ = [
     "CompletedBy",
     "DecisionKind",
     "Device",
+    "ExaminationFigures",
+    "FiguresChange",
     "OpeningHours",
     "PerformedProcedureStep",
     "PerformedStatus",
