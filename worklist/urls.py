@@ -18,4 +18,5 @@ urlpatterns = [
     path("", include("worklist.reconciliation_urls")),
     path("", include("worklist.reading_view_urls")),
     path("", include("worklist.reading_list_urls")),
+    path("", include("worklist.figures_urls")),
 ]

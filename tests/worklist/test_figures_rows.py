@@ -54,12 +54,13 @@ BY_DEWI = {"00400340": {"vr": "SQ", "Value": [{"00081070": {"vr": "PN", "Value":
 NOW = timezone.now().replace(microsecond=0)
 
 
-def figures() -> dict[int, dict[str, Any]]:
+def figures() -> dict[int, Any]:
     return {row["requested_procedure_ref_id"]: row for row in ExaminationFigures.objects.values()}
 
 
 def complete(reading: Reading, at: Any = NOW) -> Reading:
     """Its images are all there."""
+    assert reading.study_ref is not None
     StudyCompletion.objects.create(study_ref=reading.study_ref, at=at, how=CompletedBy.MPPS)
     refresh_readings([reading.requested_procedure_ref_id])
     return reading
@@ -302,7 +303,7 @@ class Chance:
             ReportVersion.objects.filter(pk=version.pk).update(at=self.moment())
 
     def hide(self) -> None:
-        Site.objects.filter(pk=self.people[0].site_id).update(
+        Site.objects.filter(users=self.people[0]).update(
             time_zone=self.random.choice(["Asia/Jakarta", "Asia/Jayapura"])
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 from django.db import connection
 from django.utils.translation import gettext as _
+from psycopg import sql
 
 from radiology.errors import OutOfResources
 from radiology.models import Priority
@@ -181,7 +182,9 @@ def _copied(cursor: Any, wanted: dict[str, str], where: str, parameters: dict[st
     columns = ", ".join(f"({text})::{'int8' if name in WIDE else 'int4'}" for name, text in wanted.items())
     query = f"COPY (SELECT {columns} FROM worklist_examinationfigures WHERE {where}) TO STDOUT (FORMAT BINARY)"
     parts: list[dict[str, Any]] = []
-    with cursor.copy(query, parameters) as copy:
+    # COPY takes no parameters: they become literals here.
+    literals = {name: sql.Literal(value).as_string(connection.connection) for name, value in parameters.items()}
+    with cursor.copy(query % literals) as copy:
         for rows in _rows(copy, _kind(wanted)):
             parts.append({name: rows[name].astype("i8" if name in WIDE else "i4") for name in wanted})
     if not parts:

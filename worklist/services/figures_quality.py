@@ -1,5 +1,6 @@
 """What had to be made again and why; critical results and how long nobody knew of them."""
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -220,6 +221,7 @@ def _broken_off(found: list[Any]) -> Table:
 
 def _reason(found: Any) -> str:
     """The meaning of a code as the step keeps it: code, scheme, meaning."""
+    found = json.loads(found) if isinstance(found, str) else found
     code = found[0] if isinstance(found, list) and found and isinstance(found[0], list) else found
     parts = [str(part) for part in code] if isinstance(code, list) else []
     return (parts[2] if len(parts) > 2 and parts[2] else parts[0] if parts else "") or "—"

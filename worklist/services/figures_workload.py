@@ -5,6 +5,7 @@ from typing import Any
 from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext as _
 
+from radiology.dicom import PersonName
 from worklist.services.figures_numbers import Selection
 from worklist.services.figures_period import starts
 from worklist.services.figures_tables import MOST_LINES, Column, Figures, Table, number, people, rows, text
@@ -129,6 +130,4 @@ def _named(counted: dict[Any, int], labels: dict[Any, str]) -> dict[str, int]:
 
 
 def _as_written(name: str) -> str:
-    """A PN as people write it."""
-    parts = name.split("=")[0].split("^")
-    return " ".join(part for part in (*parts[3:4], *parts[1:3], parts[0], *parts[4:5]) if part.strip()) or "—"
+    return PersonName(name).display or "—"
