@@ -2,9 +2,9 @@
 
 from celery import shared_task
 
-from worklist.services import figures_rows, inference, query_log, reading_rows, reconciliation_jobs
+from worklist.services import figures_rows, inference, peer_review_draw, query_log, reading_rows, reconciliation_jobs
 
-__all__ = ["figures_rows", "inference", "query_log", "reading_rows", "reconciliation_jobs"]
+__all__ = ["figures_rows", "inference", "peer_review_draw", "query_log", "reading_rows", "reconciliation_jobs"]
 
 
 @shared_task(name="worklist.count_figures")

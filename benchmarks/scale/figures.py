@@ -73,6 +73,13 @@ def fill(examinations: int) -> None:
             f" + {NOISE.format(prime=7919)} * interval '20 minutes'"}),
     }  # fmt: skip
     with connection.cursor() as cursor:
+        # Rows that belong together are made; that they do need not be looked at for each of millions.
+        cursor.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY(%s)",
+            [[cursor_table(cursor, row) for row, _columns in rows.values()]],
+        )
+        for table, constraint in cursor.fetchall():
+            cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{constraint}"')
         for name, (row, columns) in rows.items():
             table = row._meta.db_table
             names = [field.column for field in row._meta.concrete_fields if field.column]
@@ -89,6 +96,11 @@ def fill(examinations: int) -> None:
             )
             cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
         cursor.execute("VACUUM ANALYZE")
+
+
+def cursor_table(cursor: Any, row: Any) -> int:
+    cursor.execute("SELECT %s::regclass::oid", [row._meta.db_table])
+    return int(cursor.fetchone()[0])
 
 
 def _critical(procedure: Any, readers: list[int]) -> Any:

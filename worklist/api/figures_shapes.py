@@ -14,7 +14,7 @@ class FiguresPeriod(serializers.Serializer):
 
 class FiguresColumn(serializers.Serializer):
     name = Text(help_text="Under which each row has its value.")
-    label = Text(help_text="As people read it.")
+    label = Text(help_text="As people read it.")  # type: ignore[assignment]
     kind = serializers.ChoiceField(
         choices=["text", "count", "time", "share"], help_text="`time` is in seconds, `share` of 1."
     )

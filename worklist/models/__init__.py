@@ -1,4 +1,13 @@
 from worklist.models.figures import ExaminationFigures, FiguresChange
+from worklist.models.peer_review import (
+    DISCREPANCIES,
+    PeerReview,
+    PeerReviewDraw,
+    PeerReviewPolicy,
+    PeerReviewScore,
+    PeerReviewState,
+    RadpeerScore,
+)
 from worklist.models.performed import (
     CompletedBy,
     PerformedProcedureStep,
@@ -22,6 +31,7 @@ from worklist.models.room import Device, OpeningHours, Room, RoomBlock, Worklist
 from worklist.models.step import ENDED, OPEN, ScheduledProcedureStep, StepStatus
 
 __all__ = [
+    "DISCREPANCIES",
     "ENDED",
     "OPEN",
     "TO_READ",
@@ -34,12 +44,18 @@ __all__ = [
     "ExaminationFigures",
     "FiguresChange",
     "OpeningHours",
+    "PeerReview",
+    "PeerReviewDraw",
+    "PeerReviewPolicy",
+    "PeerReviewScore",
+    "PeerReviewState",
     "PerformedProcedureStep",
     "PerformedStatus",
     "PerformedStepReference",
     "PerformedWarning",
     "QualityCheck",
     "QualityOutcome",
+    "RadpeerScore",
     "Reading",
     "ReadingArea",
     "ReadingState",
