@@ -6,10 +6,8 @@ wrote it is never told who reviewed. What the text itself says of its writer is 
 
 import re
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from django.db import transaction
@@ -151,21 +149,6 @@ def images_of(*, who: Any, review: PeerReview) -> tuple[Study | None, list[str]]
         return None, []
     series = Series.objects.visible_to(who).filter(study_ref=study).exclude(modality__in=_NOT_IMAGES)
     return study, list(series.order_by("series_number", "pk").values_list("series_instance_uid", flat=True)[:20])
-
-
-def distribution(*, who: Any, first: date, last: date, by: str) -> dict[str, Counter[str]]:
-    """How many of each score, by `modality` or `author`: of all for who leads, else of one's own reports."""
-    found = PeerReview.objects.managed_by(who) if who.may(MANAGE) else PeerReview.objects.filter(author_id=who.pk)
-    rows = found.filter(state=PeerReviewState.SCORED, draw__month__range=(first.replace(day=1), last))
-    counted: dict[str, Counter[str]] = {}
-    if by == "author":
-        people = {each.pk: each.shown_name for each in User.objects.filter(pk__in=rows.values("author"))}
-        for author, value in rows.values_list("author_id", "score"):
-            counted.setdefault(people[author], Counter())[value] += 1
-        return counted
-    for modality, value in rows.values_list("modality", "score"):
-        counted.setdefault(modality or "—", Counter())[value] += 1
-    return counted
 
 
 def _names(version: ReportVersion) -> list[str]:

@@ -30,6 +30,7 @@ from worklist.services.figures_rows import count_changes
 
 DRAW = "worklist.draw_peer_reviews"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
+MOST_AT_ONCE = 500
 REVIEW = "radiology.sign_report"
 
 
@@ -40,6 +41,7 @@ def draw_last_month(job: Job | None = None) -> None:
     for site in Site.objects.filter(peerreviewpolicy__isnull=False).distinct().order_by("pk"):
         last = day_of(site).replace(day=1) - timedelta(days=1)
         draw(site=site, month=last)
+        assign_the_rest(site)
         if job is not None:
             extend_lease(job=job)
 
@@ -65,6 +67,20 @@ def draw(*, site: Site, month: date) -> list[PeerReview]:
         detail={"month": f"{first:%Y-%m}", "reviews": len(reviews)},
     )
     return reviews
+
+
+@transaction.atomic
+def assign_the_rest(site: Site) -> int:
+    """Find a reviewer for what nobody could review until now; for how many one was found."""
+    done = 0
+    waiting = PeerReview.objects.filter(site=site, state=PeerReviewState.UNASSIGNED)
+    for review in waiting.select_for_update(of=("self",)).order_by("pk")[:MOST_AT_ONCE]:
+        reviewer = next_reviewer(review)
+        if reviewer is not None:
+            review.reviewer, review.state = reviewer, PeerReviewState.WAITING
+            review.save(update_fields=["reviewer", "state"])
+            done += 1
+    return done
 
 
 def reviewers_of(site: Site) -> list[User]:
