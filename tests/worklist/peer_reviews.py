@@ -16,9 +16,7 @@ def make_radiologist(username: str, first_name: str = "", last_name: str = "") -
     return make_user(username, role=Role.RADIOLOGIST, first_name=first_name, last_name=last_name)
 
 
-def make_signed(
-    author: User, *, modality: str = "CT", text: str = "Normal.", ago: timedelta | None = None
-) -> ReportVersion:
+def make_signed(author: User, *, modality: str = "CT", text: str = "Normal.") -> ReportVersion:
     """A report that somebody signed just now, with its images."""
     reading = make_reading(modality=modality)
     assert reading.study_ref is not None
