@@ -105,7 +105,8 @@ class PeerReviewQuerySet(models.QuerySet["PeerReview"]):
         """What somebody is to review, or has reviewed."""
         if not who.may("reports.sign"):
             return self.none()
-        return self.filter(reviewer_id=who.pk, site_id=who.site_id)
+        found = self.filter(reviewer_id=who.pk)
+        return found if who.sees_every_site else found.filter(site_id=who.site_id)
 
     def about(self, who: Any) -> Self:
         """Discrepancies in what somebody signed, as far as its author may know of them."""
