@@ -1,7 +1,6 @@
 """Who reviews what: drawn once, by chance, never one's own; scored for good; blind on both sides."""
 
 from collections import Counter
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ def people() -> list[User]:
 
 @pytest.mark.parametrize(
     ("values", "signed", "drawn"),
-    [({"percent": Decimal(10)}, 1, 1), ({"percent": Decimal(10)}, 21, 3), ({"percent": Decimal(0)}, 9, 0),
+    [({"percent": 10}, 1, 1), ({"percent": 10}, 21, 3), ({"percent": 0}, 9, 0),
      ({"number": 5}, 3, 3), ({"number": 5}, 9, 5)],
 )  # fmt: skip
 def test_a_share_is_rounded_up_and_a_number_is_at_most_what_there_is(

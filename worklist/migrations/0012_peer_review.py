@@ -180,14 +180,11 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "percent",
-                    models.DecimalField(
+                    models.PositiveSmallIntegerField(
                         blank=True,
-                        decimal_places=2,
                         help_text="Of what each radiologist signed in the month; rounded up. Or give a number.",
-                        max_digits=5,
                         null=True,
                         validators=[
-                            django.core.validators.MinValueValidator(0),
                             django.core.validators.MaxValueValidator(100),
                         ],
                         verbose_name="share (%)",

@@ -44,13 +44,11 @@ class PeerReviewPolicy(models.Model):
 
     site = models.ForeignKey(Site, models.CASCADE, verbose_name=_("site"), default=DEFAULT_SITE, db_index=False)
     modality = KeyField(_("modality"), max_length=16, help_text=_("CT, MR, DX, US …; empty for all others."))
-    percent = models.DecimalField(
+    percent = models.PositiveSmallIntegerField(
         _("share (%)"),
-        max_digits=5,
-        decimal_places=2,
         null=True,
         blank=True,
-        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        validators=[MaxValueValidator(100)],
         help_text=_("Of what each radiologist signed in the month; rounded up. Or give a number."),
     )
     number = models.PositiveSmallIntegerField(

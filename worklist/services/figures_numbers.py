@@ -129,8 +129,11 @@ class Columns:
         return self["to_final"][known] <= self["agreed"][known]
 
 
-def read(selection: Selection, *, steps: Sequence[str] = STEPS) -> Columns:
-    """The numbers of a selection. Raises OutOfResources for more examinations than can be looked at at once."""
+def read(selection: Selection, *, is_grouped: bool = True) -> Columns:
+    """The numbers of a selection, with those by which they are grouped or only the times.
+
+    Raises OutOfResources for more examinations than can be looked at at once.
+    """
     where, parameters = selection.where()
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM worklist_examinationfigures WHERE {where}", parameters)
@@ -139,7 +142,8 @@ def read(selection: Selection, *, steps: Sequence[str] = STEPS) -> Columns:
                 _("That is more than %(most)s million examinations: choose a shorter period or one site.")
                 % {"most": MOST // 1_000_000}
             )
-        wanted = {**_GROUPS, **{name: f"coalesce({name}, {UNKNOWN})" for name in ("agreed", *steps)}}
+        times = {name: f"coalesce({name}, {UNKNOWN})" for name in ("agreed", *STEPS)}
+        wanted = {**_GROUPS, **times} if is_grouped else {"day": _GROUPS["day"], **times}
         return Columns(_copied(cursor, wanted, where, parameters))
 
 

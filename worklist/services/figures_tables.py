@@ -62,7 +62,7 @@ def sites_of(who: Any, wanted: str = "") -> list[Site]:
         raise NotAllowed(_("The figures are for those who lead the department: an administrator gives the right."))
     if not who.sees_every_site or not wanted:
         return [Site.objects.get(pk=who.site_id)]
-    found = Site.objects.order_by("pk")
+    found, wanted = Site.objects.order_by("pk"), wanted.replace("\x00", "")
     return list(found if wanted == "all" else found.filter(code=wanted)) or [Site.objects.get(pk=who.site_id)]
 
 

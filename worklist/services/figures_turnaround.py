@@ -40,7 +40,7 @@ assert tuple(STEP_WORDS) == STEPS
 
 def turnaround(*, selection: Selection, step: str = USUAL_STEP, unit: str = "") -> Figures:
     """All steps beside those of the period before; one `step` over time and by what may explain it."""
-    now, before = numbers.read(selection), numbers.read(selection.before)
+    now, before = numbers.read(selection), numbers.read(selection.before, is_grouped=False)
     begins = starts(selection.period, unit or selection.period.unit)
     over_time = now.summaries(step, now.starts(begins))
     names = words()

@@ -28,7 +28,7 @@ MANAGE = "peer_review.manage"
 COVER = "▮▮▮"
 LONGEST_COMMENT, LONGEST_REASON = 1000, 200
 # What is made of reports, or by who reads: it may name its author.
-_NOT_IMAGES = ("SR", "DOC", "KO", "PR", "OT")
+_NOT_IMAGES = ("SR", "DOC", "KO", "PR")
 RELATED = ("report_version__report_ref__requested_procedure_ref__order_ref__patient_ref",)
 
 

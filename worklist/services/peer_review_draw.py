@@ -6,7 +6,6 @@ same, and nobody who writes a report can know whether it will be drawn.
 
 import hashlib
 import hmac
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -116,7 +115,7 @@ def chance(site: Site, *parts: str) -> str:
 def size_of_sample(policy: PeerReviewPolicy, signed: int) -> int:
     """How many of so many."""
     if policy.percent is not None:
-        return math.ceil(policy.percent * signed / 100)
+        return -(-policy.percent * signed // 100)
     return min(policy.number or 0, signed)
 
 
