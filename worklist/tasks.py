@@ -10,4 +10,4 @@ __all__ = ["figures_rows", "inference", "peer_review_draw", "query_log", "readin
 @shared_task(name="worklist.count_figures")
 def count_figures() -> int:
     """Count the examinations anew that something happened to."""
-    return figures_rows.count_changes()
+    return figures_rows.count_changes(waits=False)

@@ -132,14 +132,15 @@ _RANGE = _WRITE.format(
 )
 
 
-def count_changes(*, most: int | None = None) -> int:
+def count_changes(*, most: int | None = None, waits: bool = True) -> int:
     """Count those examinations anew that something happened to; how many changes were followed.
 
-    One at a time, across all processes: of two who count the same examination the later one has seen all.
+    One at a time, across all processes: of two who count the same examination the later one has seen all. Without
+    `waits` it leaves them to whoever is at it.
     """
     done = 0
     while most is None or done < most:
-        found = _count_portion(PORTION if most is None else min(PORTION, most - done))
+        found = _count_portion(PORTION if most is None else min(PORTION, most - done), waits)
         done += found
         if not found:
             break
@@ -147,8 +148,9 @@ def count_changes(*, most: int | None = None) -> int:
 
 
 @transaction.atomic
-def _count_portion(most: int) -> int:
-    _lock()
+def _count_portion(most: int, waits: bool) -> int:
+    if not _lock(waits=waits):
+        return 0
     changes = list(FiguresChange.objects.order_by("pk").values_list("pk", "procedure_key")[:most])
     if changes:
         _count({procedure for _pk, procedure in changes})
@@ -183,6 +185,11 @@ def changes_wait() -> bool:
     return FiguresChange.objects.exists()
 
 
-def _lock() -> None:
+def _lock(*, waits: bool = True) -> bool:
+    """Whether it is one's own, until the transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [LOCK])
+        if waits:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [LOCK])
+            return True
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", [LOCK])
+        return bool(cursor.fetchone()[0])
