@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 720, 250
 LEFT, RIGHT, TOP, BOTTOM = 62, 8, 12, 30
 BAR = 26
 MOST_BARS = 20
-NAME = 190
+NAME, NARROW = 150, 460
 CELL_WIDTH, CELL_HEIGHT, WEEKDAY = 25, 24, 88
 
 
@@ -37,8 +37,9 @@ def drawing(table: Table) -> SafeString:
 def _frame(table: Table, width: int, height: int, said: str, inside: SafeString) -> SafeString:
     key = f"plot-{table.name}"
     return format_html(
-        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d" '
+        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d" '
         'xmlns="http://www.w3.org/2000/svg"><title id="{}-t">{}</title><desc id="{}-d">{}</desc>{}</svg>',
+        "plot narrow" if width == NARROW else "plot",
         width,
         height,
         key,
@@ -108,7 +109,7 @@ def _columns(table: Table, drawn: Sequence[Column]) -> SafeString:
 def _bars(table: Table) -> SafeString:
     rows, column = table.rows[:MOST_BARS], table.columns[1]
     most = max((row[1] or 0 for row in rows), default=0) or 1
-    room = WIDTH - NAME - 80
+    room = NARROW - NAME - 60
     marks = [
         format_html(
             '<text class="name" x="{}" y="{}" text-anchor="end">{}</text>'
@@ -129,7 +130,7 @@ def _bars(table: Table) -> SafeString:
         for each, row in enumerate(rows)
     ]
     inside = format_html_join("", "{}", ((mark,) for mark in marks))
-    return _frame(table, WIDTH, max(len(rows), 1) * BAR + 6, _said(table, [column]), inside)
+    return _frame(table, NARROW, max(len(rows), 1) * BAR + 6, _said(table, [column]), inside)
 
 
 def _heat(table: Table) -> SafeString:
@@ -238,4 +239,4 @@ def _said(table: Table, drawn: Sequence[Column]) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 26 else f"{name[:25]}…"
+    return name if len(name) <= 21 else f"{name[:20]}…"

@@ -220,7 +220,7 @@ def test_each_page_plots_without_scripts_or_styles_of_its_own(signed_in: Client,
     main = page[page.index("<main") : page.index("</main>")]
     assert "<script" not in main
     assert " style=" not in main
-    for drawing in re.findall(r"<svg class=\"plot\".*?</svg>", main, re.DOTALL):
+    for drawing in re.findall(r"<svg class=\"plot.*?</svg>", main, re.DOTALL):
         key = re.search(r'aria-labelledby="(\S+) (\S+)"', drawing)
         assert key is not None and f'<title id="{key[1]}">' in drawing and f'<desc id="{key[2]}">' in drawing
 

@@ -53,12 +53,13 @@ def turnaround(*, selection: Selection, step: str = USUAL_STEP, unit: str = "") 
             [[each.isoformat(), *_cells(over_time.get(place, Summary(0)), step)] for place, each in enumerate(begins)],
             plot="lines",
         ),
-        _by("modality", _("By modality"), now, step, numbers.names_of(selection, "modality")),
-        _by("radiologist", _("By radiologist"), now, step, _radiologists(now)),
-        _by("priority", _("By priority"), now, step, dict(enumerate(_priorities()))),
+        _by("modality", _("By modality"), _("Modality"), now, step, numbers.names_of(selection, "modality")),
+        _by("radiologist", _("By radiologist"), _("Radiologist"), now, step, _radiologists(now)),
+        _by("priority", _("By priority"), _("Priority"), now, step, dict(enumerate(_priorities()))),
         _by(
             "requesting_service",
             _("By requesting service"),
+            _("Requesting service"),
             now,
             step,
             numbers.names_of(selection, "requesting_service"),
@@ -96,13 +97,13 @@ def _steps(now: Columns, before: Columns) -> Table:
     return Table("steps", _("Time by step"), columns, rows)
 
 
-def _by(name: str, title: str, columns: Columns, step: str, labels: dict[int, str]) -> Table:
+def _by(name: str, title: str, what: str, columns: Columns, step: str, labels: dict[int, str]) -> Table:
     found = columns.summaries(step, columns[name])
     lines = sorted(found.items(), key=lambda item: (-item[1].count, labels.get(item[0], "")))
     return Table(
         f"by-{name.replace('_', '-')}",
         title,
-        [text("name", title), *_columns(step)],
+        [text("name", what), *_columns(step)],
         [[labels.get(key) or "—", *_cells(each, step)] for key, each in lines[:MOST_LINES]],
     )
 
