@@ -62,9 +62,9 @@ def test_figures_are_readable_on_a_screen_and_a_phone_in_light_and_dark(
     expect(signed_in.get_by_role("heading", level=1)).to_have_text("Figures of the department")
     expect(signed_in.get_by_role("img", name="Images complete → signed over time")).to_be_visible()
     expect(signed_in.get_by_label("From", exact=True)).to_be_hidden()
-    signed_in.get_by_label("Period").select_option("range")
+    signed_in.get_by_label("Period", exact=True).select_option("range")
     signed_in.get_by_label("From", exact=True).fill("2026-01-01")
-    signed_in.get_by_label("Step").select_option("to_start")
+    signed_in.get_by_label("Step", exact=True).select_option("to_start")
     signed_in.get_by_role("button", name="Show").click()
     expect(signed_in.get_by_role("heading", name="Arrived → started over time")).to_be_visible()
     with signed_in.expect_download() as download:
@@ -96,7 +96,7 @@ def test_a_report_is_reviewed_by_the_keyboard_alone(
     signed_in.keyboard.press("c")
     signed_in.keyboard.type("Nodule in the right upper lobe, 123")
     signed_in.keyboard.press("Control+Enter")
-    signed_in.wait_for_url(lambda url: url != first)
+    expect(signed_in).not_to_have_url(first)
     second = PeerReview.objects.get(score="")
     assert str(second.public_id) in signed_in.url
     assert PeerReview.objects.get(score="3a").scores.get().comment == "Nodule in the right upper lobe, 123"
