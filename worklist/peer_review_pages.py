@@ -25,7 +25,7 @@ from radiology.models import AuditAction
 from radiology.notices import say
 from radiology.services import audit
 from worklist.figures_words import csv_of, shown
-from worklist.models import DISCREPANCIES, PeerReview, PeerReviewState, RadpeerScore
+from worklist.models import ARBITRATED, PeerReview, PeerReviewState, RadpeerScore
 from worklist.services import peer_review as reviews
 from worklist.services.figures_tables import Table
 from worklist.services.peer_review_figures import tables
@@ -161,7 +161,7 @@ def everything(request: PageRequest) -> HttpResponseBase:
     states = {"declined": PeerReviewState.DECLINED, "unassigned": PeerReviewState.UNASSIGNED}
     found = found.filter(state=states.get(what, PeerReviewState.SCORED))
     if what == "discrepancies":
-        found = found.filter(score__in=DISCREPANCIES)
+        found = found.filter(score__in=ARBITRATED)
     before = request.GET.get("before", "")
     if before.isascii() and before.isdecimal() and len(before) < 19:
         found = found.filter(pk__lt=int(before))

@@ -110,6 +110,9 @@ def test_who_leads_sees_all_but_not_who_reviewed_their_own(review: PeerReview, r
     page = as_(chief).get("/peer-review/all").content.decode()
     for text in ("Zulkarnain Kumalasari", "Sri Wahyuni", "Fracture", "I agree"):
         assert text in page
+    score(review=review, who=reviewer, score="2b", comment="Effusion")
+    assert "Effusion" in as_(chief).get("/peer-review/all").content.decode()
+    score(review=review, who=reviewer, score="3b", comment="Fracture after all")
     figures = as_(chief).get("/api/v1/peer-reviews/figures").json()
     assert [each["name"] for each in figures["tables"]] == ["by-modality", "by-radiologist"]
     row = figures["tables"][1]["rows"][0]

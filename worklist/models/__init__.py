@@ -1,5 +1,6 @@
 from worklist.models.figures import ExaminationFigures, FiguresChange
 from worklist.models.peer_review import (
+    ARBITRATED,
     DISCREPANCIES,
     PeerReview,
     PeerReviewDraw,
@@ -31,6 +32,7 @@ from worklist.models.room import Device, OpeningHours, Room, RoomBlock, Worklist
 from worklist.models.step import ENDED, OPEN, ScheduledProcedureStep, StepStatus
 
 __all__ = [
+    "ARBITRATED",
     "DISCREPANCIES",
     "ENDED",
     "OPEN",

@@ -35,8 +35,10 @@ class RadpeerScore(models.TextChoices):
     ERROR_B = "3b", _("3b: should be made most of the time, likely to matter clinically")
 
 
-# Of these the author hears, and who leads the department.
+# Of these the author hears.
 DISCREPANCIES = (RadpeerScore.ERROR_A, RadpeerScore.ERROR_B)
+# These who leads the department looks at (acr.org, RADPEER Instructions and FAQ).
+ARBITRATED = (RadpeerScore.MISS_B, *DISCREPANCIES)
 
 
 class PeerReviewPolicy(models.Model):
