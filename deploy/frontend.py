@@ -38,7 +38,7 @@ export { default as StarterKit } from "@tiptap/starter-kit";
 ICONS = [
     "calendar", "calendar-off", "copy", "link", "link-off", "login", "user-check", "user-off", "walk",
     "alert-triangle", "arrow-back-up", "arrows-exchange", "arrows-split", "ban", "bookmark",
-    "chevron-down", "chevron-left", "chevron-right", "circle-check",
+    "chart-bar", "chevron-down", "chevron-left", "chevron-right", "circle-check", "eye-check",
     "bold", "external-link", "italic", "list", "list-numbers", "microphone", "ruler-2", "template", "writing-sign",
     "circle-x", "clock", "columns", "device-desktop",
     "download", "edit", "eye", "folder", "git-compare", "git-merge", "history", "home",

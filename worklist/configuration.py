@@ -1,10 +1,10 @@
-"""The worklist in the configuration file: rooms with their hours, devices, matching, agreed turnarounds.
+"""The worklist in the configuration file: rooms with their hours, devices, matching, agreed turnarounds, peer review.
 
 Blocks of rooms pass by, and stay out.
 """
 
 from radiology.services.configuration import Section, register
-from worklist.models import Device, OpeningHours, Room, Turnaround, WorklistSettings
+from worklist.models import Device, OpeningHours, PeerReviewPolicy, Room, Turnaround, WorklistSettings
 
 BY_CODE = ("site__code", "code")
 ROOMS = Section("rooms", Room, ("site", "code"), ("name", "location", "position", "slot_minutes", "is_active"))
@@ -35,5 +35,6 @@ SETTINGS = Section(
 )
 
 TURNAROUNDS = Section("turnarounds", Turnaround, ("site", "priority", "modality"), ("minutes", "cosign_minutes"))
+REVIEWS = Section("peer_review_policies", PeerReviewPolicy, ("site", "modality"), ("percent", "number", "reviewers"))
 
-register(ROOMS, HOURS, DEVICES, SETTINGS, TURNAROUNDS)
+register(ROOMS, HOURS, DEVICES, SETTINGS, TURNAROUNDS, REVIEWS)

@@ -19,4 +19,6 @@ urlpatterns = [
     path("", include("worklist.reading_view_urls")),
     path("", include("worklist.reading_list_urls")),
     path("", include("worklist.result_urls")),
+    path("", include("worklist.figures_urls")),
+    path("", include("worklist.peer_review_urls")),
 ]

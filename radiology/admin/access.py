@@ -55,6 +55,7 @@ OPENS = {
     Scope.PATIENTS_WRITE: _("find, register and change patients (patients.write)"),
     Scope.REPORTS_WRITE: _("attach reports that were written elsewhere (reports.write)"),
     Scope.WEBHOOKS_WRITE: _("be told of events by webhooks (webhooks.write)"),
+    Scope.FIGURES_READ: _("read the figures of the department (figures.read)"),
     Scope.PATIENTS_MERGE: _("merge patients, and take a merge back (patients.merge)"),
 }
 

@@ -38,6 +38,7 @@ PATHS = {
     "report": ("`public_id` of the report", "01930f5e-dd30-7a5d-be66-4b7a4f9c8d66"),
     "template": ("`public_id` of the report template", "01930f5e-ee41-7c2b-8d77-5b8e4f1a9c77"),
     "critical_result": ("`public_id` of the critical result", "01930f5e-ff52-7d3c-9e88-6c9f5a2b0d88"),
+    "review": ("`public_id` of the peer review", "01930f5e-ab63-7d4e-8fa9-7dafb3c2e199"),
     "case": ("`public_id` of the reconciliation case", "01930f5e-bb10-7e3b-9c44-2f5e2d7a6b44"),
 }
 

@@ -8,6 +8,8 @@ urlpatterns = [
     path("", include("worklist.api.reconciliation_urls")),
     path("", include("worklist.api.reading_urls")),
     path("", include("worklist.api.result_urls")),
+    path("", include("worklist.api.figures_urls")),
+    path("", include("worklist.api.peer_review_urls")),
     path("", include("integrations.api.urls")),
     path("", include("pacs.api.urls")),
 ]

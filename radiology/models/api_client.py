@@ -28,6 +28,7 @@ class Scope(models.TextChoices):
     STEPS_WRITE = "steps.write", _("Report arrival, start and end of examinations")
     REPORTS_WRITE = "reports.write", _("Attach reports that were written elsewhere")
     WEBHOOKS_WRITE = "webhooks.write", _("Be told of events")
+    FIGURES_READ = "figures.read", _("Read the figures of the department")
 
 
 # What comes with a scope.

@@ -48,6 +48,8 @@ RIGHTS = {
     "patients.merge": "radiology.merge_patient",
     "commitments.report": "pacs.change_storagecommitment",
     "worklist.diagnose": "worklist.view_worklistquery",
+    "figures.read": "worklist.read_figures",
+    "peer_review.manage": "worklist.manage_peer_review",
     "interfaces.read": "integrations.view_hl7message",
     "interfaces.replay": "integrations.change_hl7message",
     "webhooks.write": "integrations.change_webhook",

@@ -133,6 +133,7 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Decisions on studies' orders"), "gavel", "worklist.ReconciliationDecision"),
                 _entry(_("Readings"), "clinical_notes", "worklist.Reading"),
                 _entry(_("Agreed turnarounds"), "timer", "worklist.Turnaround"),
+                _entry(_("Peer review policies"), "rate_review", "worklist.PeerReviewPolicy"),
                 _entry(_("Reading areas"), "person_search", "worklist.ReadingArea"),
                 _entry(_("Worklist settings"), "tune", "worklist.WorklistSettings"),
             ),

@@ -12,7 +12,8 @@ scopes: `studies.read` to search and fetch, `studies.write` to store and correct
 restore, `studies.share` to hand out tokens and links that open studies without signing in, `patients.write` and
 `patients.merge` to register, change and merge patients, `orders.write` to place and change orders, `schedule.write` to
 schedule examinations, `steps.write` to report their arrival, start and end, `reports.write` to attach
-reports that were written elsewhere, `webhooks.write` to be told of events.
+reports that were written elsewhere, `webhooks.write` to be told of events,
+`figures.read` to read the figures of the department.
 
 **Names.** `GET /studies` has the names that hospital systems were promised; everywhere else attributes are DICOM
 keywords in snake_case. Addresses end without a slash. Identifiers are text: `001234` is not `1234`.

@@ -302,6 +302,7 @@ CELERY_BEAT_SCHEDULE = {
     "run-due-jobs": {"task": "radiology.run_due_jobs", "schedule": 10.0},
     "watch-interfaces": {"task": "integrations.watch_interfaces", "schedule": 60.0},
     "enqueue-upkeep": {"task": "radiology.enqueue_upkeep", "schedule": 3600.0},
+    "count-figures": {"task": "worklist.count_figures", "schedule": 30.0},
     "orthanc-identifiers": {"task": "integrations.write_down_orthanc_identifiers", "schedule": 10.0},
 }
 

@@ -63,6 +63,7 @@ from radiology.models import (
     Patient,
     PatientDuplicate,
     PatientMerge,
+    Report,
     ReportHold,
     ReportMacro,
     ReportSeal,
@@ -87,11 +88,14 @@ from tests.factories import (
     make_requested_procedure,
     make_room,
     make_step,
+    make_user,
 )
 from tests.pacs.dicomweb import body
 from tests.pacs.objects import ct, part10
 from worklist.models import (
     Device,
+    PeerReview,
+    PeerReviewDraw,
     PerformedProcedureStep,
     QualityCheck,
     ReconciliationCase,
@@ -146,6 +150,7 @@ class Things:
             "token": self.rows["token"],
             "template": self.rows["template"],
             "critical_result": self.rows["critical"],
+            "review": self.rows["review"],
             "case": self.rows["case"].public_id,
             "merge": self.rows["merge"],
             "removals": self.rows["removal"],
@@ -206,6 +211,7 @@ class Things:
                 for name in ("upload-file", "upload-end", "run", "report", "cancel", "resume")
             },
             ("order", "public_id"): self.rows["order"],
+            **{(f"peer-review-{name}", "public_id"): self.rows["review"] for name in ("one", "decline", "answer")},
             ("report", "public_id"): self.rows["report"],
             **{
                 (f"report-{name}", "public_id"): self.rows["report"]
@@ -398,6 +404,7 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "order": ordered.public_id,
         "report": report.public_id,
         "report_object": stored.pk,
+        "review": _reviewed(site, report, who).public_id,
         "critical": raise_critical(
             procedure=ordered.requested_procedures.get(), finding=planned_as, category="red", who=None
         )[0].public_id,
@@ -429,6 +436,15 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
     }
     found.study.refresh_from_db()
     return found
+
+
+def _reviewed(site: Site, report: Report, who: User) -> PeerReview:
+    """A review of a report by `who`, of whom that is asked whoever they are."""
+    draw = PeerReviewDraw.objects.create(site=site, month=report.created_at.date().replace(day=1))
+    author = make_user(f"author-{site.code[:6]}", site=site)
+    return PeerReview.objects.create(
+        site=site, draw=draw, report_version=report.versions.get(), modality="CT", author=author, reviewer=who
+    )
 
 
 def _step(site: Site, study: Study, title: str) -> ScheduledProcedureStep:
@@ -571,7 +587,7 @@ def state() -> dict[tuple[str, Any], str]:
         Study, Series, Instance, Location, Patient, Removal, Correction, HeldObject, HeldDecision, Transfer,
         TransferResult, ImportRun, SavedFilter, Order, OrderAttachment, RequestedProcedure, ScheduledProcedureStep,
         Room, Device, PerformedProcedureStep, QualityCheck, ReconciliationCase, ReconciliationDecision, PatientMerge,
-        PatientDuplicate, Webhook, WebhookDelivery, Hl7Message, CoSignature, ReportHold, LateImages,
+        PeerReview, PatientDuplicate, Webhook, WebhookDelivery, Hl7Message, CoSignature, ReportHold, LateImages,
     ]  # fmt: skip
     return {
         (model.__name__, row["id"]): json.dumps(row, default=_text)

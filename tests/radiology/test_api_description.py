@@ -43,6 +43,8 @@ from tests.integrations.webhook_receiver import make_webhook
 from tests.pacs.api_client import ApiProgram
 from tests.pacs.dicomweb import store
 from tests.pacs.objects import ct, part10
+from tests.worklist.peer_reviews import make_radiologist, make_signed, policy, this_month
+from worklist.services.peer_review_draw import draw
 
 COPY = Path(__file__).resolve().parents[2] / "docs" / "openapi.yaml"
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -104,6 +106,8 @@ def strict(schema: Any) -> Any:
 
 # Parameters without which an address has no answer.
 NEEDED = {"/slots": {"modality": "CT"}, "/report-templates": {"procedure": "{procedure}"}}
+# Of people only: a program has no answer there.
+PEOPLE = {"/peer-reviews", "/peer-reviews/{review}", "/peer-reviews/figures"}
 COMPONENTS = strict(DOCUMENT["components"])
 
 
@@ -160,13 +164,14 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
         "report": str(report.public_id),
         "key_image": make_key_image(report, image),
         "critical_result": "01930f5e-9a10-7d3b-9c44-1f5e2d7a6b34",
+        "review": "01930f5e-ab63-7d4e-8fa9-7dafb3c2e199",
     }
 
 
 def test_answers_are_as_described(archive: dict[str, Any]) -> None:
     program = ApiProgram()
     for path, method, _ in OPERATIONS:
-        if method == "get":
+        if method == "get" and path not in PEOPLE:
             address = path.format(**archive).strip("/")
             needed = {name: value.format(**archive) for name, value in NEEDED.get(path, {}).items()}
             response = program.get(address, **needed)
@@ -208,6 +213,23 @@ def test_answers_about_reports_are_as_described(archive: dict[str, Any]) -> None
         response = program.post(f"{path}/withdraw", json.dumps({"reason": "x"}), "application/json", **headers)
         assert response.status_code == status, response.content
         require_as_described(response, "/reports/{report}/withdraw", "post")
+
+
+def test_answers_about_peer_reviews_are_as_described(archive: dict[str, Any]) -> None:
+    policy(number=1)
+    author, reviewer = make_radiologist("author"), make_radiologist("reviewer")
+    make_signed(author)
+    (review,) = draw(site=Site.objects.default(), month=this_month())
+    client = Client()
+    client.force_login(reviewer, backend="django.contrib.auth.backends.ModelBackend")
+    for path in PEOPLE:
+        require_as_described(client.get("/api/v1" + path.format(review=review.public_id)), path)
+        require_as_described(ApiProgram().get(path.format(review=review.public_id).strip("/")), path)
+    one = f"/api/v1/peer-reviews/{review.public_id}"
+    for what, body, status in (("score", {}, 400), ("score", {"score": "1"}, 200), ("decline", {"reason": "x"}, 409)):
+        response = client.post(f"{one}/{what}", json.dumps(body), "application/json")
+        assert response.status_code == status, response.content
+        require_as_described(response, f"/peer-reviews/{{review}}/{what}", "post")
 
 
 def test_answers_about_orders_are_as_described(archive: dict[str, Any]) -> None:

@@ -1,3 +1,14 @@
+from worklist.models.figures import ExaminationFigures, FiguresChange
+from worklist.models.peer_review import (
+    ARBITRATED,
+    DISCREPANCIES,
+    PeerReview,
+    PeerReviewDraw,
+    PeerReviewPolicy,
+    PeerReviewScore,
+    PeerReviewState,
+    RadpeerScore,
+)
 from worklist.models.performed import (
     CompletedBy,
     PerformedProcedureStep,
@@ -21,6 +32,8 @@ from worklist.models.room import Device, OpeningHours, Room, RoomBlock, Worklist
 from worklist.models.step import ENDED, OPEN, ScheduledProcedureStep, StepStatus
 
 __all__ = [
+    "ARBITRATED",
+    "DISCREPANCIES",
     "ENDED",
     "OPEN",
     "TO_READ",
@@ -30,13 +43,21 @@ __all__ = [
     "CompletedBy",
     "DecisionKind",
     "Device",
+    "ExaminationFigures",
+    "FiguresChange",
     "OpeningHours",
+    "PeerReview",
+    "PeerReviewDraw",
+    "PeerReviewPolicy",
+    "PeerReviewScore",
+    "PeerReviewState",
     "PerformedProcedureStep",
     "PerformedStatus",
     "PerformedStepReference",
     "PerformedWarning",
     "QualityCheck",
     "QualityOutcome",
+    "RadpeerScore",
     "Reading",
     "ReadingArea",
     "ReadingState",

@@ -1,0 +1,193 @@
+"""Which reports are reviewed, and by whom: drawn once a month, by chance that nobody can foresee.
+
+The order of a draw follows from the server's secret key, the site, the month and the report: the same again gives the
+same, and nobody who writes a report can know whether it will be drawn.
+"""
+
+import hashlib
+import hmac
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count
+
+from radiology.models import SIGNED, AuditAction, Job, ReportOrigin, ReportVersion, Site, User
+from radiology.services import audit
+from radiology.services.jobs import extend_lease, handles
+from worklist.models import (
+    ExaminationFigures,
+    PeerReview,
+    PeerReviewDraw,
+    PeerReviewPolicy,
+    PeerReviewState,
+)
+from worklist.services.board import day_of
+from worklist.services.figures_rows import count_changes
+
+DRAW = "worklist.draw_peer_reviews"
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+MOST_AT_ONCE = 500
+REVIEW = "radiology.sign_report"
+
+
+@handles(DRAW, daily=True)
+def draw_last_month(job: Job | None = None) -> None:
+    """Draw each site's sample of the month that has ended, where none was drawn yet."""
+    count_changes()
+    for site in Site.objects.filter(peerreviewpolicy__isnull=False).distinct().order_by("pk"):
+        last = day_of(site).replace(day=1) - timedelta(days=1)
+        draw(site=site, month=last)
+        assign_the_rest(site)
+        if job is not None:
+            extend_lease(job=job)
+
+
+@transaction.atomic
+def draw(*, site: Site, month: date) -> list[PeerReview]:
+    """The reviews of the month in which that day is; none when they were drawn before."""
+    first = month.replace(day=1)
+    made = PeerReviewDraw.objects.bulk_create([PeerReviewDraw(site=site, month=first)], ignore_conflicts=True)
+    row = PeerReviewDraw.objects.select_for_update().get(site=site, month=first)
+    if not made or row.reviews.exists():
+        return []
+    load: dict[int, int] = defaultdict(int)
+    reviewers = reviewers_of(site)
+    reviews: list[PeerReview] = []
+    for version, policy in _sample(site, first):
+        reviews += _assigned(version, policy.reviewers, row, reviewers, load, site)
+    PeerReview.objects.bulk_create(reviews)
+    audit.record(
+        event="peer_review.drawn",
+        action=AuditAction.CREATE,
+        site_id=site.pk,
+        detail={"month": f"{first:%Y-%m}", "reviews": len(reviews)},
+    )
+    return reviews
+
+
+@transaction.atomic
+def assign_the_rest(site: Site) -> int:
+    """Find a reviewer for what nobody could review until now; for how many one was found."""
+    done = 0
+    waiting = PeerReview.objects.filter(site=site, state=PeerReviewState.UNASSIGNED)
+    for review in waiting.select_for_update(of=("self",)).order_by("pk")[:MOST_AT_ONCE]:
+        reviewer = next_reviewer(review)
+        if reviewer is not None:
+            review.reviewer, review.state = reviewer, PeerReviewState.WAITING
+            review.save(update_fields=["reviewer", "state"])
+            done += 1
+    return done
+
+
+def reviewers_of(site: Site) -> list[User]:
+    """Who may sign reports at a site."""
+    found = User.objects.with_perm(REVIEW, include_superusers=False, backend=BACKEND)
+    return list(found.filter(site=site, is_active=True).order_by("pk"))
+
+
+def next_reviewer(review: PeerReview) -> User | None:
+    """Who is to review it instead: somebody who has nothing to do with the report, and the fewest to review."""
+    out = involved(review.report_version)
+    out |= set(review.report_version.peer_reviews.exclude(reviewer=None).values_list("reviewer_id", flat=True))
+    waiting = PeerReview.objects.filter(state=PeerReviewState.WAITING, site=review.site).exclude(reviewer=None)
+    load = dict(waiting.values_list("reviewer_id").annotate(Count("pk")))
+    free = [each for each in reviewers_of(review.site) if each.pk not in out]
+    key = str(review.report_version.pk)
+    return min(free, key=lambda each: (load.get(each.pk, 0), chance(review.site, key, str(each.pk))), default=None)
+
+
+def involved(version: ReportVersion) -> set[int]:
+    """Everybody who wrote, or writes, something of the report."""
+    report = version.report_ref
+    found = set(report.versions.exclude(author=None).values_list("author_id", flat=True))
+    return {*found, *({report.draft_by_id} if report.draft_by_id else ())}
+
+
+def chance(site: Site, *parts: str) -> str:
+    """By what is drawn: nobody without the secret key can foresee it."""
+    text = "|".join(("peer review", site.code, *parts))
+    return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def size_of_sample(policy: PeerReviewPolicy, signed: int) -> int:
+    """How many of so many."""
+    if policy.percent is not None:
+        return -(-policy.percent * signed // 100)
+    return min(policy.number or 0, signed)
+
+
+def _sample(site: Site, first: date) -> list[tuple[ReportVersion, PeerReviewPolicy]]:
+    """Of each radiologist and modality so many signed reports of the month, in the order of chance."""
+    policies = {each.modality: each for each in PeerReviewPolicy.objects.filter(site=site)}
+    after = (first + timedelta(days=32)).replace(day=1)
+    signed = ExaminationFigures.objects.filter(
+        site=site,
+        signed_on__gte=first,
+        signed_on__lt=after,
+        radiologist__isnull=False,
+        requested_procedure_ref__reading__study_ref__deleted_at=None,
+        requested_procedure_ref__reading__study_ref__isnull=False,
+        requested_procedure_ref__reports__origin=ReportOrigin.HERE,
+        requested_procedure_ref__reports__status__in=SIGNED,
+    ).values_list("radiologist_id", "modality", "requested_procedure_ref_id", "requested_procedure_ref__public_id")
+    groups: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
+    for radiologist, modality, procedure, public_id in signed.iterator():
+        assert radiologist is not None
+        groups[radiologist, modality].append((chance(site, f"{first:%Y-%m}", str(public_id)), procedure))
+    chosen: dict[int, PeerReviewPolicy] = {}
+    for (_radiologist, modality), found in sorted(groups.items()):
+        policy = policies.get(modality) or policies.get("")
+        if policy is not None:
+            chosen.update({key: policy for _, key in sorted(found)[: size_of_sample(policy, len(found))]})
+    return [(version, chosen[version.report_ref.requested_procedure_ref_id]) for version in _first_signed(chosen)]
+
+
+def _first_signed(procedures: Iterable[int]) -> list[ReportVersion]:
+    """What each radiologist signed: what was changed afterwards is not what is looked at."""
+    versions = ReportVersion.objects.filter(
+        report_ref__requested_procedure_ref__in=list(procedures),
+        report_ref__status__in=SIGNED,
+        status__in=SIGNED,
+        author__isnull=False,
+    ).select_related("report_ref__requested_procedure_ref__figures")
+    first: dict[int, ReportVersion] = {}
+    for version in versions.order_by("report_ref", "number"):
+        first.setdefault(version.report_ref_id, version)
+    return list(first.values())
+
+
+def _assigned(
+    version: ReportVersion,
+    wanted: int,
+    row: PeerReviewDraw,
+    reviewers: Sequence[User],
+    load: dict[int, int],
+    site: Site,
+) -> list[PeerReview]:
+    """The reviews of one report, by those who have the fewest; by nobody yet where too few are left."""
+    out = involved(version)
+    free = [each for each in reviewers if each.pk not in out]
+    free.sort(key=lambda each: (load[each.pk], chance(site, str(version.pk), str(each.pk))))
+    assert version.author_id is not None
+    made = []
+    for place in range(wanted):
+        reviewer = free[place] if place < len(free) else None
+        if reviewer is None and place:
+            break
+        if reviewer is not None:
+            load[reviewer.pk] += 1
+        made.append(
+            PeerReview(
+                site=site,
+                draw=row,
+                report_version=version,
+                modality=version.report_ref.requested_procedure_ref.figures.modality,
+                author_id=version.author_id,
+                reviewer=reviewer,
+                state=PeerReviewState.WAITING if reviewer else PeerReviewState.UNASSIGNED,
+            )
+        )
+    return made
