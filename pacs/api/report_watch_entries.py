@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radiology.models import CoSignature, LateImages, Report, ReportHold
+from radiology.models import CoSignature, LateImages, Report, ReportHold, ReportOrigin
 from radiology.services.report_differences import Difference
 
 
@@ -22,7 +22,8 @@ def beside_of(reports: Sequence[Report]) -> Beside:
     held = [each.pk for each in reports if each.held_at is not None]
     holds = ReportHold.objects.open().filter(report_ref__in=held).select_related("linked_to") if held else []
     late = LateImages.objects.open().filter(report_ref__in=keys)
-    asked = CoSignature.objects.filter(report_ref__in=keys).select_related("supervisor")
+    here = [each.pk for each in reports if each.origin == ReportOrigin.HERE]
+    asked = CoSignature.objects.filter(report_ref__in=here).select_related("supervisor")
     newest = asked.order_by("report_ref", "-pk").distinct("report_ref")
     return Beside(
         {each.report_ref_id: each for each in holds},

@@ -21,6 +21,7 @@ from radiology.models import (
     CoSignature,
     CoSignatureState,
     Report,
+    ReportOrigin,
     ReportStatus,
     ReportVersion,
     Resident,
@@ -58,6 +59,9 @@ def waiting_of(report: Report) -> CoSignature | None:
 
 
 def latest_of(report: Report) -> CoSignature | None:
+    """The last signature of a resident; of what was written elsewhere there is none."""
+    if report.origin != ReportOrigin.HERE:
+        return None
     return report.co_signatures.select_related("resident", "supervisor", "decided_by").order_by("-pk").first()
 
 

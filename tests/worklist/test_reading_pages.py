@@ -98,7 +98,8 @@ def test_views_filters_and_their_counts(signed_in: Client, rahmat: User) -> None
     write_draft(procedure=head.requested_procedure_ref, sections={"findings": "x"}, who=rahmat)
     ReadingArea.objects.create(user=rahmat, modality="CT")
     assert rows(signed_in) == [chest, head]
-    assert counts(signed_in) == {"unread": 2, "mine": 1, "areas": 1, "drafts": 1, "preliminary": 0}
+    others = {"cosign": 0, "preliminary": 0, "late": 0}
+    assert counts(signed_in) == {"unread": 2, "mine": 1, "areas": 1, "drafts": 1, **others}
     assert rows(signed_in, "?view=mine") == rows(signed_in, "?view=drafts") == [head]
     assert rows(signed_in, "?view=areas") == rows(signed_in, "?priority=HIGH") == [chest]
     assert rows(signed_in, "?modality=MR") == [head]
