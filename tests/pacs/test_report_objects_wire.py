@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.daemons import Daemon
 from tests.factories import make_user
 from tests.pacs.dicomweb import body
 from tests.pacs.reported import files_of, imaged, ordered, work, written
+from tests.pacs.test_report_measurements import LENGTH, link, sign
 from tests.threads import run_all
 
 Tool = Callable[[str], str]
@@ -85,6 +87,30 @@ def test_findscu_getscu_and_dicomweb_have_the_report(
         headers={"accept": "application/pdf"},
     )
     assert rendered.status_code == 200 and body(rendered).startswith(b"%PDF-")
+
+
+def test_findscu_and_getscu_have_the_measurements(
+    dimse_server: Daemon, radiologist: User, tool: Tool, tmp_path: Path
+) -> None:
+    procedure = ordered()
+    study = imaged(procedure)
+    sign(procedure, radiologist, link(study, **LENGTH))
+    work()
+    found, fetched = tmp_path / "found", tmp_path / "fetched"
+    found.mkdir()
+    fetched.mkdir()
+    [series] = ask(
+        tool("findscu"), dimse_server.port, found, "-X", QueryRetrieveLevel="SERIES", SeriesNumber="9912",
+        StudyInstanceUID=study.study_instance_uid, Modality="", SeriesInstanceUID="", SeriesDescription="",
+    )  # fmt: skip
+    assert (series.Modality, series.SeriesDescription) == ("SR", "Measurements of the report")
+    [own] = [file for file in files_of(study, "SR") if dcmread(BytesIO(file)).SeriesNumber == 9912]
+    ask(
+        tool("getscu"), dimse_server.port, fetched, "+B", QueryRetrieveLevel="SERIES",
+        StudyInstanceUID=study.study_instance_uid, SeriesInstanceUID=series.SeriesInstanceUID,
+    )  # fmt: skip
+    [file] = list(fetched.iterdir())
+    assert dcmread(file).to_json_dict() == dcmread(_written(tmp_path, own)).to_json_dict()
 
 
 def _written(folder: Path, file: bytes) -> Path:

@@ -128,6 +128,27 @@ def test_the_outlines_stay_and_numbers_that_are_none_go(study: Study, radiologis
     assert all(float(each) == float(each) and abs(float(each)) < 1e9 for each in numbers(made))
 
 
+def test_an_outline_outlives_the_number_that_it_hangs_on(
+    study: Study, radiologist: User, tool: Tool, tmp_path: Path
+) -> None:
+    sent = saved(study)
+    length, _, ellipse, *_ = sent.ContentSequence[-1].ContentSequence
+    for group in (length, ellipse):
+        first = next(each for each in group.ContentSequence if each.ValueType == "NUM")
+        first.MeasuredValueSequence[0].NumericValue = "0"
+        first.MeasuredValueSequence[0]["NumericValue"]._value = "NaN"
+    save(radiologist, sent)
+    [file] = files_of(study, "SR")
+    length, _, ellipse, *_ = dcmread(BytesIO(file)).ContentSequence[-1].ContentSequence
+    number = next(each for each in length.ContentSequence if each.ValueType == "NUM")
+    assert not number.MeasuredValueSequence and number.ContentSequence[0].GraphicType == "POLYLINE"
+    assert number.NumericValueQualifierCodeSequence[0].CodeValue == "114000"
+    number = next(each for each in ellipse.ContentSequence if each.ValueType == "NUM")
+    assert number.ConceptNameCodeSequence[0].CodeMeaning == "Maximum"
+    assert number.ContentSequence[0].GraphicType == "ELLIPSE"
+    assert errors_of(tool("dciodvfy"), file, tmp_path) == []
+
+
 def test_it_was_saved_when_the_viewer_says_in_universal_time(study: Study, radiologist: User) -> None:
     save(radiologist, saved(study, ContentDate="20260301", ContentTime="200405"))
     [made] = objects_of(study, "SR")
