@@ -25,7 +25,7 @@ class FiguresTable(serializers.Serializer):
     title = Text(help_text="As people read it.")
     columns = FiguresColumn(many=True)
     rows = serializers.ListField(
-        child=serializers.DictField(allow_null=True),
+        child=serializers.DictField(),
         help_text="A value for each column; null: not known.",
     )
 
