@@ -40,6 +40,8 @@ def key_image(request: PageRequest, public_id: uuid.UUID, image: uuid.UUID) -> H
     )
     if report is None:
         return HttpResponse(status=404)
+    if report.held_at is not None and not request.user.may("reports.write"):
+        return HttpResponse(status=404)
     try:
         found = find_key_image(report, image, drafts=request.user.may("reports.write"))
         picture = picture_of(report, found, side=SMALL if "small" in request.GET else SIDE)

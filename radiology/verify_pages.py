@@ -87,6 +87,8 @@ def _state(found: ReportSeal, *, superseded: bool) -> str:
         return "differs"
     if is_withdrawn(found.version_ref):
         return "withdrawn"
+    if found.version_ref.report_ref.held_at is not None:
+        return "held"
     return "superseded" if superseded else "holds"
 
 

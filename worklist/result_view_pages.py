@@ -24,6 +24,7 @@ from radiology.models import (
     ReportVersion,
     RequestedProcedure,
 )
+from radiology.report_review_pages import shown_on_report
 from radiology.services import audit
 from radiology.services.report_markup import shown
 from radiology.services.result_list import neighbours_of, note_opened, open_critical_of
@@ -48,6 +49,8 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     order = procedure.order_ref
     versions = list(report.versions.defer("pdf")[:VERSIONS]) if report is not None else []
     version = versions[0] if versions else None
+    watched = shown_on_report(request, report) if report is not None else {}
+    is_withheld = bool(watched.get("withheld"))
     was_new = False
     if report is not None and version is not None:
         _record_read(request, report, procedure)
@@ -58,13 +61,14 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     newer, older = neighbours_of(row=row, who=request.user, wanted=wanted) if row is not None else (None, None)
     query = query_of(wanted, period)
     context = {
-        **_text(version),
+        **watched,
+        **_text(None if is_withheld else version),
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,
         "report": report,
         "version": version,
-        "former": [(each, shown(each)) for each in versions[1:]],
+        "former": [] if is_withheld else [(each, shown(each)) for each in versions[1:]],
         "was_new": was_new,
         "row": row,
         "standing": standings_of(who=request.user, rows=[row]).get(row.pk) if row is not None else None,

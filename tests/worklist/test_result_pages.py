@@ -10,8 +10,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from radiology.models import AuditEvent, PersonalResult, Role, User
+from radiology.models import AuditEvent, HoldKind, PersonalResult, ReportSeal, Role, User
 from radiology.services.critical_results import raise_critical
+from radiology.services.report_holds import hold
 from radiology.services.reports import withdraw_report
 from radiology.signals import order_placed
 from tests.factories import (
@@ -215,6 +216,20 @@ def test_opening_it_is_having_seen_it_and_is_told_in_the_audit(hers: Client, sar
 
 
 @pytest.mark.parametrize("address", ["/reports/{0}", "/reports/{0}/pdf"])
+def test_a_report_that_is_held_is_not_shown_to_who_waits_for_it(hers: Client, sari: User, rahmat: User) -> None:
+    procedure = awaited(ordering_physician=sari)
+    version = signed(procedure, rahmat, findings="Shadow.", impression="Pneumonia.")
+    study = imaged(procedure, series=1, instances=1)
+    hold(procedures=[procedure.pk], kind=HoldKind.PATIENT, study_instance_uid=study.study_instance_uid)
+    page = hers.get(f"/results/{procedure.public_id}").content.decode()
+    assert "Pneumonia." not in page and "Shadow." not in page and "Letter (PDF)" not in page
+    assert "neither signed nor given out" in page
+    (entry,) = hers.get("/api/v1/results").json()["data"]
+    assert entry["impression"] == ""
+    seal = ReportSeal.objects.get(version_ref=version)
+    assert "being checked" in hers.get(f"/verify/{seal.token}").content.decode()
+
+
 def test_the_report_itself_and_its_letter_count_as_seen_too(
     hers: Client, sari: User, rahmat: User, address: str
 ) -> None:

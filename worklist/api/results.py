@@ -182,7 +182,9 @@ def _entry(row: PersonalResult, standing: Standing | None, here: str) -> dict[st
         "of_place": row.by_place,
         "at": row.at.isoformat(),
         "version": version.number if version else 0,
-        "impression": version.sections.get(ReportSection.IMPRESSION.value, "") if version else "",
+        "impression": version.sections.get(ReportSection.IMPRESSION.value, "")
+        if version and version.report_ref.held_at is None
+        else "",
         "description": procedure.requested_procedure_description,
         "modality": row.modality,
         "accession_number": order.accession_number,
