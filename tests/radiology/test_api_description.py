@@ -142,7 +142,8 @@ def archive(db: None, settings: Any, tmp_path: Path) -> dict[str, Any]:
     make_report(order.requested_procedures.get(), findings="Normal besar.")
     make_procedure().codes.create(coding_scheme_designator="LN", code_value="24627-2")
     report = make_report(order.requested_procedures.get(), findings="Normal.")
-    image = Instance.objects.get(sop_instance_uid=stored.sop_instance_uid)
+    shown = store(Site.objects.default(), part10(ct(PatientID="KEY-1")))
+    image = Instance.objects.get(sop_instance_uid=shown.sop_instance_uid)
     Study.objects.filter(pk=image.series_ref.study_ref_id).update(patient_ref=order.patient_ref)
     return {
         "study": stored.study_instance_uid,
