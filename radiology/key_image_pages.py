@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import RadiologyError, outcome_of
-from radiology.models import Report
+from radiology.models import Report, ReportVersion
 from radiology.services.key_images import (
     ArchivedImage,
     KeyImage,
@@ -55,6 +55,17 @@ def entries_of(report: Report, images: Iterable[KeyImage]) -> list[dict[str, Any
     images = list(images)
     here = located(report, images)
     return [_entry(report, image, here.get(image["id"])) for image in images]
+
+
+def images_by_version(report: Report, versions: Iterable[ReportVersion]) -> dict[int, list[dict[str, Any]]]:
+    """What a page tells of the key images of each version, by its number and with its own captions; one query."""
+    versions = list(versions)
+    each_once = {image["id"]: image for version in versions for image in version.key_images}
+    entries = {entry["id"]: entry for entry in entries_of(report, each_once.values())}
+    return {
+        version.number: [{**entries[image["id"]], "caption": image["caption"]} for image in version.key_images]
+        for version in versions
+    }
 
 
 def _entry(report: Report, image: KeyImage, here: ArchivedImage | None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A report on its page: what it means first, then what was seen, then the rest; and the letter."""
 
 import uuid
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,12 +15,11 @@ from django.views.decorators.http import require_safe
 from radiology.accounts import PageRequest, signed_in
 from radiology.critical_pages import of_report
 from radiology.errors import RadiologyError, outcome_of
-from radiology.key_image_pages import entries_of
-from radiology.models import AuditAction, Report, ReportSection, ReportVersion
+from radiology.key_image_pages import images_by_version
+from radiology.models import AuditAction, Report, ReportSection
 from radiology.pages import refusal
 from radiology.report_review_pages import shown_on_report
 from radiology.services import audit, report_pdf
-from radiology.services.key_images import KeyImage
 from radiology.services.report_markup import shown
 from radiology.services.report_versions import newest_version
 from radiology.services.result_list import note_opened, open_critical_of
@@ -52,13 +50,13 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.user.may("reports.write"):
         keys.append(("r", _("Amend or add")))
         keys.append(("d", _("The differences between versions")))
-    images = {each["id"]: each for each in entries_of(found, _images(version, *former))}
+    images = images_by_version(found, [version, *former])
     context = {
         **beside,
         "report": found,
         "version": version,
-        "key_images": _shown_images(version, images),
-        "former": [(each, shown(each), _shown_images(each, images)) for each in former],
+        "key_images": images[version.number],
+        "former": [(each, shown(each), images[each.number]) for each in former],
         "impression": impression,
         "sections": sections.items(),
         "has_text": bool(version.texts or version.addenda),
@@ -99,16 +97,6 @@ def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "X-Content-Type-Options": "nosniff",
     }
     return HttpResponse(pdf, content_type="application/pdf", headers=headers)
-
-
-def _images(*versions: ReportVersion) -> list[KeyImage]:
-    """The key images of these versions, each once."""
-    return list({each["id"]: each for version in versions for each in version.key_images}.values())
-
-
-def _shown_images(version: ReportVersion, entries: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of a version, with its own captions."""
-    return [{**entries[each["id"]], "caption": each["caption"]} for each in version.key_images]
 
 
 def _report(request: PageRequest, public_id: uuid.UUID) -> Report | None:

@@ -15,6 +15,7 @@ from pacs.models import Series, Study
 from pacs.pages import refusal
 from radiology.accounts import PageRequest, signed_in
 from radiology.critical_pages import of_report
+from radiology.key_image_pages import images_by_version
 from radiology.models import (
     AuditAction,
     PersonalResult,
@@ -55,6 +56,8 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     if report is not None and version is not None:
         _record_read(request, report, procedure)
         was_new = note_opened(who=request.user, procedure=procedure, version=version.pk)
+    shown_versions = [] if is_withheld else versions
+    images = images_by_version(report, shown_versions) if report is not None else {}
     study = _study(request, procedure)
     wanted, period = wanted_of(request, request.GET), request.GET.get("period", "")
     # One that was opened is not new any more: its neighbours are.
@@ -68,7 +71,8 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "patient": order.patient_ref,
         "report": report,
         "version": version,
-        "former": [] if is_withheld else [(each, shown(each)) for each in versions[1:]],
+        "key_images": images.get(version.number, []) if version is not None else [],
+        "former": [(each, shown(each), images[each.number]) for each in shown_versions[1:]],
         "was_new": was_new,
         "row": row,
         "standing": standings_of(who=request.user, rows=[row]).get(row.pk) if row is not None else None,

@@ -115,4 +115,9 @@ if (!document.querySelector("[data-reading]")) {
     else if (data.recall) window.showImage(frame, data.recall, (address) => channel.postMessage({ show: address, study: "" }));
   });
   window.onMarkKey(frame, tell);
+  document.addEventListener("keydown", (event) => {
+    if (!window.isMarkKey(event)) return;
+    event.preventDefault();
+    tell();
+  });
 }

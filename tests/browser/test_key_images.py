@@ -146,4 +146,11 @@ def test_the_window_of_the_images_alone_is_asked(signed_in: Page, images: Frame,
     at(inside, 0)
     signed_in.get_by_role("button", name="Key image 1 CT").click()
     wait_until(lambda: at(inside) == 4, what="the image shown again")
+    at(inside, 1)
+    screen.keyboard.press("Alt+k")
+    wait_until(lambda: [each["instance_number"] for each in chosen()] == [6, 3], what="the second image kept")
+    at(inside, 2)
+    inside.locator(".cornerstone-canvas").first.click()
+    screen.keyboard.press("Alt+k")
+    wait_until(lambda: [each["instance_number"] for each in chosen()] == [6, 3, 4], what="the third image kept")
     assert complaints == []
