@@ -44,7 +44,8 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     sections = {} if beside["withheld"] else dict(shown(version))
     impression = sections.pop(ReportSection.IMPRESSION, "")
     _record_read(request, found)
-    note_opened(who=request.user, procedure=procedure, version=version.pk)
+    if not beside["withheld"]:
+        note_opened(who=request.user, procedure=procedure, version=version.pk)
     asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
     keys = [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))]
     if request.user.may("reports.write"):

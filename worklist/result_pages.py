@@ -194,9 +194,14 @@ def unmark_seen(request: PageRequest, mark: uuid.UUID) -> HttpResponseBase:
     return redirect(next_address(request, reverse("results")))
 
 
+def is_held(row: PersonalResult) -> bool:
+    """Whether nobody knows yet whose the report is: what it says is not shown."""
+    return row.version_ref is not None and row.version_ref.report_ref.held_at is not None
+
+
 def line_of(row: PersonalResult, standings: dict[int, Standing], query: str) -> dict[str, Any]:
     """A row as the templates show it."""
-    sections = row.version_ref.sections if row.version_ref is not None else {}
+    sections = row.version_ref.sections if row.version_ref is not None and not is_held(row) else {}
     said = sections.get(ReportSection.IMPRESSION.value) or sections.get(ReportSection.FINDINGS.value) or ""
     address = reverse("result", args=[row.requested_procedure_ref.public_id])
     return {
@@ -206,6 +211,7 @@ def line_of(row: PersonalResult, standings: dict[int, Standing], query: str) -> 
         "patient": row.requested_procedure_ref.order_ref.patient_ref,
         "said": " ".join(said.split())[:LONGEST_LINE],
         "standing": standings.get(row.pk),
+        "is_held": is_held(row),
         "is_changed": row.is_new and row.seen_version is not None,
         "address": f"{address}?{query}" if query else address,
     }
@@ -248,7 +254,8 @@ def address_of(wanted: ResultFilter, period: str = "") -> str:
 def _version(row: PersonalResult, standings: dict[int, Standing]) -> tuple[Any, ...]:
     """Is another when what is shown of it is."""
     order = row.requested_procedure_ref.order_ref
-    return row.pk, row.updated_at, order.updated_at, order.patient_ref.updated_at, standings.get(row.pk)
+    shown = row.pk, row.updated_at, order.updated_at, order.patient_ref.updated_at, standings.get(row.pk)
+    return *shown, is_held(row)
 
 
 def _patient(request: PageRequest, wanted: ResultFilter) -> Patient | None:

@@ -55,7 +55,7 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     was_new = False
     if report is not None and version is not None:
         _record_read(request, report, procedure)
-        was_new = note_opened(who=request.user, procedure=procedure, version=version.pk)
+        was_new = not is_withheld and note_opened(who=request.user, procedure=procedure, version=version.pk)
     shown_versions = [] if is_withheld else versions
     images = images_by_version(report, shown_versions) if report is not None else {}
     study = _study(request, procedure)

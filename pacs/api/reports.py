@@ -220,10 +220,12 @@ class ReportKeyImage(ReportView):
         description="In the window in which it was chosen, at most 800 pixels a side.",
         path=["report", "key_image"],
         answers={(200, "image/jpeg"): file_answer("The picture.")},
-        errors=[404, 406],
+        errors=[404, 406, 409],
     )
     def get(self, request: Any, report: uuid.UUID, key_image: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
+        if is_withheld(found, request.user):
+            raise Conflict("This report is held: nothing of it is given out.", field="report")
         image = find_key_image(found, key_image, drafts=False)
         picture = picture_of(found, image, side=LARGEST_SIDE)
         record_read(request, found)

@@ -155,7 +155,7 @@ def _store(version: ReportVersion) -> str:
     if ReportObjectKind.PDF in wanted:
         try:
             with translation.override(settings.LANGUAGE_CODE):
-                pdf = pdf_of(report=report, version=version)
+                pdf = pdf_of(report=report, version=version, is_kept=True)
         except NotInstalled as error:
             wanted, why = wanted - {ReportObjectKind.PDF}, error.message
             log.error("report stored without PDF", report=str(report.public_id), reason=why)

@@ -5,7 +5,7 @@ sends it back with a comment; either ends the row. Whoever changes one holds its
 ends, so of two who co-sign at once the second is told who was first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,7 @@ def settle(
     sections: Mapping[str, str],
     status: ReportStatus,
     *,
+    key_images: Sequence[Mapping[str, Any]] = (),
     supervisor: User | None,
     who: User,
     address: str | None,
@@ -140,6 +141,7 @@ def settle(
         return None
     if supervisor is not None:
         raise InvalidValue(_("Your own signature is enough: there is no supervisor to choose."), field="supervisor")
+    waiting = waiting or _sent_back(report)
     if waiting is None or status != ReportStatus.FINAL:
         return None
     if waiting.resident_id == who.pk:
@@ -148,10 +150,17 @@ def settle(
         return None
     before = ReportVersion.objects.get(report_ref=report, number=waiting.number)
     waiting.final_number = report.number + 1
-    waiting.is_changed = dict(sections) != dict(before.sections)
+    waiting.is_changed = dict(sections) != dict(before.sections) or list(key_images) != list(before.key_images)
     _end(waiting, CoSignatureState.COSIGNED, who)
     record(report, who, address, AuditAction.UPDATE, {"cosigned": waiting.number, "changed": waiting.is_changed})
     return Writer(waiting.resident, waiting.resident_name)
+
+
+def _sent_back(report: Report) -> CoSignature | None:
+    """What its resident was to change, when somebody signs it as final without waiting for that."""
+    latest = latest_of(report)
+    is_back = latest is not None and latest.state == CoSignatureState.RETURNED
+    return latest if is_back and report.status == ReportStatus.PRELIMINARY else None
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from qrcode.constants import ERROR_CORRECT_M  # type: ignore[import-untyped]
 
-from radiology.errors import RadiologyError
+from radiology.errors import OutOfResources, RadiologyError, Unreachable
 from radiology.models import Report, ReportVersion
 from radiology.services.key_images import KeyImage, picture_of, place_of, window_of
 from radiology.services.report_seals import seal_for_letter
@@ -59,13 +59,16 @@ class Figure:
     missing: str = ""
 
 
-def figures_of(report: Report, version: ReportVersion, pictures: Pictures) -> list[Figure]:
-    """The key images of a version, as small as their number asks for."""
+def figures_of(report: Report, version: ReportVersion, pictures: Pictures, *, is_kept: bool = False) -> list[Figure]:
+    """The key images of a version, as small as their number asks for.
+
+    Raises OutOfResources or Unreachable, for a letter that `is_kept`, when one cannot be read for the moment.
+    """
     images: list[KeyImage] = version.key_images
     side = next((pixels for most, pixels in SIDES if len(images) <= most), SIDES[-1][1])
     drawn: list[bytes | str] = []
     for quality in QUALITIES:
-        drawn = [_drawn(report, image, side, quality) for image in images]
+        drawn = [_drawn(report, image, side, quality, is_kept) for image in images]
         if sum(len(each) for each in drawn if isinstance(each, bytes)) <= LARGEST:
             break
     return [
@@ -74,11 +77,13 @@ def figures_of(report: Report, version: ReportVersion, pictures: Pictures) -> li
     ]
 
 
-def _drawn(report: Report, image: KeyImage, side: int, quality: int) -> bytes | str:
+def _drawn(report: Report, image: KeyImage, side: int, quality: int, is_kept: bool) -> bytes | str:
     """The picture, or why there is none."""
     try:
         return picture_of(report, image, side=side, quality=quality)
     except RadiologyError as error:
+        if is_kept and isinstance(error, OutOfResources | Unreachable):
+            raise
         log.warning("key image not drawn", sop_instance_uid=image["instance"], reason=type(error).__name__)
         return error.message
 

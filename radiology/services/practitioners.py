@@ -67,7 +67,7 @@ def concerned_by(orders: Iterable[Order]) -> dict[int, Concerned]:
         by_order |= {key for key in (order.entered_by_id,) if key in doctors}
         physicians, places = keys_of(order)
         for number, name in physicians:
-            by_order |= {tie.user_id for tie in ties.get(number) or ties.get(name) or ()}
+            by_order |= {tie.user_id for tie in _of(order, ties, number) or _of(order, ties, name)}
         by_place = {tie.user_id for place in places for tie in ties.get(place, ())}
         seeing = {key for key, user in people.items() if user.is_superuser or user.site_id == order.site_id}
         concerned[order.pk] = Concerned(by_order & seeing, by_place & seeing)
@@ -86,10 +86,16 @@ def physician_of(order: Order) -> User | None:
     physicians, _places = keys_of(order)
     ties = _ties({key for pair in physicians for key in pair if key[1]})
     for number, name in physicians:
-        meant = {tie.user for tie in ties.get(number) or ties.get(name) or () if tie.user.site_id == order.site_id}
+        found = _of(order, ties, number) or _of(order, ties, name)
+        meant = {tie.user for tie in found if tie.user.site_id == order.site_id}
         if len(meant) == 1:
             return meant.pop()
     return None
+
+
+def _of(order: Order, ties: dict[Key, list[PractitionerTie]], key: Key) -> list[PractitionerTie]:
+    """Ties of people who see the order: what is somebody's at another site says nothing here."""
+    return [tie for tie in ties.get(key, ()) if tie.user.is_superuser or tie.user.site_id == order.site_id]
 
 
 def _name_key(name: str) -> str:

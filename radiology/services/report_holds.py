@@ -26,7 +26,15 @@ from radiology.models import (
     User,
 )
 from radiology.services import audit, co_signatures
-from radiology.services.report_versions import claim_report, content_of, newest_version, publish, record, require_reason
+from radiology.services.report_versions import (
+    claim_report,
+    claim_report_of,
+    content_of,
+    newest_version,
+    publish,
+    record,
+    require_reason,
+)
 from radiology.services.report_versions import save as save_report
 from radiology.signals import report_hold_changed
 
@@ -130,8 +138,7 @@ def move_along(
             field="report",
             report=report,
         )
-    living = Report.objects.filter(requested_procedure_ref=target).exclude(status=ReportStatus.ENTERED_IN_ERROR)
-    if living.exists():
+    if claim_report_of(target) is not None:
         raise Conflict(_("That order has a report already: withdraw this one."), field="report", report=report)
     newest = newest_version(report)
     _end(report, held, HoldOutcome.MOVED, who, said, address)
@@ -139,11 +146,19 @@ def move_along(
         report.requested_procedure_ref = target
         save_report(report, who=who, address=address, detail={"moved_to": str(target.public_id)})
         return target
+    if newest.addenda:
+        raise Conflict(
+            _("This report has addenda, which a draft cannot hold: withdraw it, and write it anew for that order."),
+            field="report",
+            report=report,
+        )
     draft, markup = (report.draft, report.draft_markup) if report.draft else (newest.sections, newest.markup)
+    images = newest.key_images if report.draft_key_images is None else report.draft_key_images
     co_signatures.end_with_report(report, who)
     publish(report, ReportStatus.ENTERED_IN_ERROR, content_of(newest), who=who, reason=said, address=address)
     made = Report(site_id=report.site_id, requested_procedure_ref=target, draft=dict(draft), draft_by=who)
     made.draft_markup = dict(markup or {}) or None
+    made.draft_key_images = list(images) or None
     save_report(
         made, is_new=True, who=who, address=address, detail={"draft": True, "moved_from": str(report.public_id)}
     )

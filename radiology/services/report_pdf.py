@@ -14,19 +14,20 @@ from radiology.services.report_markup import shown
 STYLE = "radiology/letter.css"
 
 
-def pdf_of(*, report: Report, version: ReportVersion | None = None, origin: str = "") -> bytes:
+def pdf_of(*, report: Report, version: ReportVersion | None = None, origin: str = "", is_kept: bool = False) -> bytes:
     """The PDF of the version that holds, or of another one.
 
     `origin` is the address under which whoever asks reached the server (https://pacs.hospital.com); the letter names it
-    to those who verify it where SINAR_PUBLIC_URL is not set.
+    to those who verify it where SINAR_PUBLIC_URL is not set. A letter that `is_kept` is not made while a key image
+    cannot be read for the moment.
 
     Tagged (PDF/UA), with nothing in it that is fetched from elsewhere. Raises NotFound when nothing is published,
-    NotInstalled on a server without Pango.
+    NotInstalled on a server without Pango, OutOfResources or Unreachable for a letter that is kept.
     """
     version = version or report.versions.first()
     if version is None:
         raise NotFound(_("Nothing of this report is published yet."), field="report")
-    return version.written_pdf or _render(report, version, origin)
+    return version.written_pdf or _render(report, version, origin, is_kept)
 
 
 def file_name(report: Report) -> str:
@@ -35,7 +36,7 @@ def file_name(report: Report) -> str:
     return f"{get_valid_filename(order.accession_number or str(report.public_id)) or 'report'}.pdf"
 
 
-def _render(report: Report, version: ReportVersion, origin: str) -> bytes:
+def _render(report: Report, version: ReportVersion, origin: str, is_kept: bool) -> bytes:
     procedure = report.requested_procedure_ref
     pictures = Pictures()
     context = {
@@ -47,7 +48,7 @@ def _render(report: Report, version: ReportVersion, origin: str) -> bytes:
         "patient": procedure.order_ref.patient_ref,
         "site": report.site,
         "letterhead": letterhead_of(report.site, pictures),
-        "figures": figures_of(report, version, pictures),
+        "figures": figures_of(report, version, pictures, is_kept=is_kept),
         "verification": verification_of(version, origin, pictures),
     }
     html = render_to_string("radiology/report_letter.html", context)

@@ -91,6 +91,7 @@ def discard_draft(*, report: Report, version: int, who: Any = None, address: str
     require_right(who, "reports.write")
     report = claim_report(report, version)
     if report.number == 0:
+        report_holds.end(report, HoldOutcome.WITHDRAWN, who=who, reason=_("The draft was thrown away."))
         record(report, who, address, AuditAction.DELETE, {"draft": False})
         report.delete()
         return None
@@ -136,11 +137,13 @@ def sign_report(
     said = ""
     if report.is_signed:
         status, said = ReportStatus.AMENDED, require_reason(reason)
-    writer = co_signatures.settle(report, sections, status, supervisor=supervisor, who=who, address=address)
-    if writer is None and before is not None:
-        writer = co_signatures.Writer(before.writer, before.writer_name)
     key_images = key_images_of(report)
     require_here(report, key_images)
+    writer = co_signatures.settle(
+        report, sections, status, key_images=key_images, supervisor=supervisor, who=who, address=address
+    )
+    if writer is None and before is not None:
+        writer = co_signatures.Writer(before.writer, before.writer_name)
     content = Content(
         sections,
         addenda=before.addenda if before else [],
@@ -190,6 +193,8 @@ def withdraw_report(
         return newest
     if report.is_signed and report.origin == ReportOrigin.HERE:
         co_signatures.require_second_signature_given(who)
+    if report.held_at is not None and report.origin == ReportOrigin.HERE:
+        report_holds.require_right(who)
     said = require_reason(reason)
     report_holds.end(report, HoldOutcome.WITHDRAWN, who=who, reason=said)
     return publish(report, ReportStatus.ENTERED_IN_ERROR, content_of(newest), who=who, reason=said, address=address)

@@ -160,6 +160,8 @@ def mark_seen(
     answer names what was marked, for `unmark_seen`, and how many these were.
     """
     found = results_for(who=who, wanted=replace(wanted or ResultFilter(), view="new"))
+    # Of what is held nobody has seen what it says.
+    found = found.exclude(version_ref__report_ref__held_at__isnull=False)
     named = Q(requested_procedure_ref__public_id__in=list(results))
     if until is None:
         found = found.filter(named)

@@ -1,16 +1,21 @@
 """Two who signed, and reports that are held, as other systems hear of them."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from io import BytesIO
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.utils import timezone
 from pydicom import dcmread
 
 from integrations.models import Hl7Message
 from pacs.services.report_sr import structured_report
-from radiology.models import HoldKind, RequestedProcedure, Resident, Role, User
+from radiology.models import HoldKind, ReportOrigin, ReportStatus, RequestedProcedure, Resident, Role, User
 from radiology.services import report_holds
+from radiology.services.attached_reports import attach_report
+from radiology.services.report_versions import Content
 from radiology.services.reports import sign_report, withdraw_report, write_draft
 from tests.factories import make_study, make_user
 from tests.integrations.receiver import Receiver, field, receiving, send_all
@@ -70,6 +75,47 @@ def test_nothing_of_a_held_report_leaves_until_it_is_released(radiologist: User,
     report_holds.release(report=report, version=report.version, reason="Benar", who=radiologist)
     send_all()
     assert len(receiver.messages) == 1
+
+
+def test_what_waited_of_a_report_that_turned_out_another_patients_never_leaves(
+    radiologist: User, receiver: Receiver
+) -> None:
+    peer = receiving(receiver, sends_reports="signed", report_pdf=False, sends_orders=False, sends_order_status=False)
+    procedure = examination()
+    report = signed(procedure, radiologist)
+    report_holds.hold(procedures={procedure.pk}, kind=HoldKind.PATIENT)
+    report.refresh_from_db()
+    withdraw_report(report=report, version=report.version, reason="Salah", who=radiologist)
+    send_all()
+    assert receiver.messages == []
+    message = Hl7Message.objects.get(peer=peer)
+    assert message.state == "dead" and "another patient" in message.error
+
+
+def test_a_version_from_elsewhere_that_came_while_it_was_held_is_told_when_it_is_released(
+    radiologist: User, receiver: Receiver
+) -> None:
+    receiving(receiver, sends_reports="signed", report_pdf=False, sends_orders=False, sends_order_status=False)
+    procedure = examination()
+    signed_at = timezone.now() - timedelta(hours=1)
+    given: dict[str, Any] = {
+        "procedure": procedure,
+        "status": ReportStatus.FINAL,
+        "origin": ReportOrigin.HL7,
+        "external_id": "R-1",
+    }
+    first, _ = attach_report(content=Content({"findings": "Satu."}), at=signed_at, **given)
+    report = first.report_ref
+    send_all()
+    report_holds.hold(procedures={procedure.pk}, kind=HoldKind.PATIENT)
+    given["status"] = ReportStatus.AMENDED
+    attach_report(content=Content({"findings": "Dua."}), at=signed_at + timedelta(minutes=1), **given)
+    send_all()
+    assert len(receiver.messages) == 1
+    report.refresh_from_db()
+    report_holds.release(report=report, version=report.version, reason="Benar", who=radiologist)
+    send_all()
+    assert "Dua." in str(receiver.messages[-1]) and len(receiver.messages) == 2
 
 
 def test_a_held_report_that_is_withdrawn_is_told_as_withdrawn(radiologist: User, receiver: Receiver) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pacs.models import Instance
 from radiology.errors import Conflict, InvalidValue, NotAllowed, PreconditionFailed
 from radiology.models import (
     CoSignature,
@@ -18,7 +19,7 @@ from radiology.services import co_signatures
 from radiology.services.attached_reports import attach_report
 from radiology.services.report_versions import Content
 from radiology.services.reports import add_addendum, sign_report, withdraw_report, write_draft
-from tests.factories import make_requested_procedure, make_site, make_user
+from tests.factories import make_key_image, make_requested_procedure, make_site, make_study, make_user
 
 pytestmark = pytest.mark.django_db
 TEXT = {"findings": "Nodul di lobus kanan.", "impression": "Nodul."}
@@ -39,6 +40,12 @@ def supervisor() -> User:
 @pytest.fixture
 def procedure() -> RequestedProcedure:
     return make_requested_procedure()
+
+
+def choose(report: Report) -> None:
+    """A key image of the report's newest version."""
+    study = make_study(report.requested_procedure_ref.order_ref.patient_ref, series=1, instances=1)
+    make_key_image(report, Instance.objects.get(series_ref__study_ref=study))
 
 
 def waiting(procedure: RequestedProcedure, resident: User, supervisor: User | None = None) -> Report:
@@ -141,6 +148,32 @@ def test_it_is_sent_back_with_what_the_supervisor_began(
     sign_report(report=report, version=report.version, who=resident)
     states = CoSignature.objects.order_by("pk").values_list("state", flat=True)
     assert list(states) == ["returned", "waiting"]
+
+
+def test_signed_as_final_after_it_was_sent_back_both_are_named(
+    procedure: RequestedProcedure, resident: User, supervisor: User
+) -> None:
+    report = waiting(procedure, resident)
+    co_signatures.send_back(report=report, version=report.version, comment="Ukur.", who=supervisor)
+    report.refresh_from_db()
+    report = write_draft(procedure=procedure, sections={"findings": "14 mm"}, version=report.version, who=supervisor)
+    final = sign_report(report=report, version=report.version, who=supervisor)
+    assert (final.status, final.author, final.writer) == ("final", supervisor, resident)
+    told = co_signatures.told_to(resident).get()
+    assert (told.state, told.final_number, told.is_changed) == ("cosigned", 2, True)
+
+
+def test_other_key_images_are_a_change(procedure: RequestedProcedure, resident: User, supervisor: User) -> None:
+    report = waiting(procedure, resident)
+    choose(report)
+    sign_report(report=report, version=report.version, who=supervisor)
+    assert not co_signatures.told_to(resident).exists()
+    second = waiting(make_requested_procedure(), resident)
+    choose(second)
+    Report.objects.filter(pk=second.pk).update(draft=TEXT, draft_key_images=[])
+    second.refresh_from_db()
+    sign_report(report=second, version=second.version, who=supervisor)
+    assert co_signatures.told_to(resident).get().report_ref == second
 
 
 def test_a_resident_signs_anew_and_only_the_last_waits(

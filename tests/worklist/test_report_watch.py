@@ -19,6 +19,7 @@ from radiology.models import (
     Report,
     ReportHold,
     ReportStatus,
+    ReportVersion,
     RequestedProcedure,
     Resident,
     Role,
@@ -29,6 +30,8 @@ from radiology.services.merges import merge_patients, undo_merge
 from radiology.services.reports import add_addendum, sign_report, withdraw_report, write_draft
 from tests.factories import (
     make_case,
+    make_instance,
+    make_key_image,
     make_order,
     make_patient,
     make_reading,
@@ -134,6 +137,26 @@ def test_linked_to_another_order_it_says_where_the_images_are_and_goes_along(
     assert (report.status, report.held_at) == ("entered-in-error", None)
     moved = Report.objects.get(requested_procedure_ref=other)
     assert (moved.draft, moved.number, moved.draft_by) == (TEXT, 0, radiologist)
+
+
+def test_key_images_go_along_and_addenda_are_not_lost(
+    procedure: RequestedProcedure, radiologist: User, chief: User
+) -> None:
+    report = reported(procedure, radiologist)
+    image = make_key_image(report, make_instance())
+    other = make_requested_procedure(make_order(make_patient("2", "SANTOSO^BUDI")))
+    link(who=chief, case=make_case(study_of(procedure), other), procedure=other)
+    report.refresh_from_db()
+    version = report.versions.get()
+    ReportVersion.objects.filter(pk=version.pk).update(
+        addenda=[{"text": "Juga kiri.", "by": "x", "at": report.created_at.isoformat()}]
+    )
+    with pytest.raises(Conflict):
+        report_holds.move_along(report=report, version=report.version, reason="Salah", who=radiologist)
+    ReportVersion.objects.filter(pk=version.pk).update(addenda=[])
+    report_holds.move_along(report=report, version=report.version, reason="Salah", who=radiologist)
+    moved = Report.objects.get(requested_procedure_ref=other)
+    assert [each["id"] for each in moved.draft_key_images or []] == [image]
 
 
 def test_a_draft_goes_along_as_it_is(procedure: RequestedProcedure, radiologist: User, chief: User) -> None:

@@ -215,12 +215,16 @@ def test_opening_it_is_having_seen_it_and_is_told_in_the_audit(hers: Client, sar
     assert "A nodule as well." in hers.get(f"/results/{procedure.public_id}").content.decode()
 
 
-@pytest.mark.parametrize("address", ["/reports/{0}", "/reports/{0}/pdf"])
 def test_a_report_that_is_held_is_not_shown_to_who_waits_for_it(hers: Client, sari: User, rahmat: User) -> None:
     procedure = awaited(ordering_physician=sari)
     version = signed(procedure, rahmat, findings="Shadow.", impression="Pneumonia.")
     study = imaged(procedure, series=1, instances=1)
-    hold(procedures=[procedure.pk], kind=HoldKind.PATIENT, study_instance_uid=study.study_instance_uid)
+    before = hers.get("/results").context["etag"]
+    hold(procedures={procedure.pk}, kind=HoldKind.PATIENT, study_instance_uid=study.study_instance_uid)
+    assert hers.get("/results", headers={**HTMX, "If-None-Match": before}).status_code == 200
+    for address in ("/results", "/"):
+        shown = hers.get(address).content.decode()
+        assert "Pneumonia." not in shown and "Shadow." not in shown, address
     page = hers.get(f"/results/{procedure.public_id}").content.decode()
     assert "Pneumonia." not in page and "Shadow." not in page and "Letter (PDF)" not in page
     assert "neither signed nor given out" in page
@@ -228,8 +232,12 @@ def test_a_report_that_is_held_is_not_shown_to_who_waits_for_it(hers: Client, sa
     assert entry["impression"] == ""
     seal = ReportSeal.objects.get(version_ref=version)
     assert "being checked" in hers.get(f"/verify/{seal.token}").content.decode()
+    hers.get(f"/reports/{version.report_ref.public_id}")
+    hers.post("/results/seen", {"until": timezone.now().isoformat()})
+    assert row_of(sari, procedure).is_new, "nobody has read it"
 
 
+@pytest.mark.parametrize("address", ["/reports/{0}", "/reports/{0}/pdf"])
 def test_the_report_itself_and_its_letter_count_as_seen_too(
     hers: Client, sari: User, rahmat: User, address: str
 ) -> None:

@@ -15,6 +15,7 @@ from radiology.services.critical_results import acknowledge, open_results_for, p
 from radiology.services.order_moves import cancel_order
 from radiology.services.orders import change_order
 from radiology.services.personal_results import SWEEP, refresh_results
+from radiology.services.practitioners import physician_of
 from radiology.services.reports import withdraw_report
 from radiology.services.result_list import ResultFilter, counts_of, mark_seen, note_opened, results_for, unmark_seen
 from tests.factories import make_order, make_procedure, make_report, make_requested_procedure, make_site, make_user
@@ -35,6 +36,14 @@ def rahmat() -> User:
 
 def new(user: User) -> int:
     return counts_of(who=user)["new"]
+
+
+def test_a_number_of_somebody_at_another_site_does_not_hide_who_is_named_here(sari: User, rahmat: User) -> None:
+    tie(doctor("elsewhere", site=make_site()), "identifier", "1001")
+    tie(sari, "name", "Sari Dewi")
+    procedure = awaited(referring_physician_identifier="1001", referring_physician_name="DEWI^SARI")
+    assert row_of(sari, procedure).by_order
+    assert physician_of(procedure.order_ref) == sari
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,11 @@ def send_again(rows: Sequence[Hl7Message]) -> int:
     return count
 
 
-def give_up(rows: Sequence[Hl7Message]) -> int:
-    """Take messages out of the queue that were not sent, by a person's wish; how many."""
+def give_up(rows: Sequence[Hl7Message], why: str = "") -> int:
+    """Take messages out of the queue that were not sent; how many. Without `why` it was a person's wish."""
     queued = Hl7Message.objects.queued().filter(pk__in=[each.pk for each in rows])
     return queued.update(
-        state=MessageState.DEAD, processed_at=timezone.now(), error=_("Given up by hand."), due_at=None
+        state=MessageState.DEAD, processed_at=timezone.now(), error=why or _("Given up by hand."), due_at=None
     )
 
 
