@@ -253,7 +253,12 @@ def test_critical_results_are_of_the_modality_of_the_images(signed_in: Client, s
         procedure = reading.requested_procedure_ref
         Reading.objects.filter(pk=reading.pk).update(modality=images)
         RequestedProcedure.objects.filter(pk=procedure.pk).update(modality=ordered)
-        raise_critical(procedure=procedure, finding=f"x {images}", category="red", who=make_user(f"r{images}"))
+        raise_critical(
+            procedure=procedure,
+            finding=f"x {images}",
+            category="red",
+            who=make_user(f"r{images}", role=Role.RADIOLOGIST),
+        )
     for modality in ("MR", "CT"):
         row = table(signed_in, "by-category", "/api/v1/figures/critical-results", modality=modality)[0]
         assert row["count"] == 1, modality
