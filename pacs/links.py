@@ -34,7 +34,8 @@ WRONG_WITHIN = 300
 VIEWER = "/ohif/viewer"
 # Parameters of the viewer's own address that a link may carry.
 PASSED_ON = {
-    "SeriesInstanceUIDs": r"[0-9.,]{1,2000}",
+    # A hundred of 64 characters: the whole address stays below the server's `limit_request_line`.
+    "SeriesInstanceUIDs": r"[0-9.,]{1,6600}",
     "initialSeriesInstanceUID": r"[0-9.]{1,64}",
     "initialSOPInstanceUID": r"[0-9.]{1,64}",
     "hangingprotocolid": r"[@A-Za-z0-9/_-]{1,64}",

@@ -55,12 +55,12 @@ def _frame(table: Table, width: int, height: int, said: str, inside: SafeString)
 def _lines(table: Table, drawn: Sequence[Column]) -> SafeString:
     places = [list(table.columns).index(each) for each in drawn]
     values = [row[place] for row in table.rows for place in places if row[place] is not None]
-    top, ticks = _scale(max(values, default=0), in_time=True)
+    ends, ticks = _scale(max(values, default=0), min(values, default=0), in_time=True)
     step = (WIDTH - LEFT - RIGHT) / max(len(table.rows), 1)
     marks: list[SafeString] = []
     for number, (column, place) in enumerate(zip(drawn, places, strict=True), 1):
         points = [
-            (LEFT + (each + 0.5) * step, _height(row[place], top), row)
+            (LEFT + (each + 0.5) * step, _height(row[place], ends), row)
             for each, row in enumerate(table.rows)
             if row[place] is not None
         ]
@@ -77,14 +77,14 @@ def _lines(table: Table, drawn: Sequence[Column]) -> SafeString:
                 )
             )
     inside = format_html(
-        "{}{}{}", _grid(ticks, top, drawn[0]), _days(table, step), format_html_join("", "{}", ((m,) for m in marks))
+        "{}{}{}", _grid(ticks, ends, drawn[0]), _days(table, step), format_html_join("", "{}", ((m,) for m in marks))
     )
     return _frame(table, WIDTH, HEIGHT, _said(table, drawn), inside)
 
 
 def _columns(table: Table, drawn: Sequence[Column]) -> SafeString:
     places = [list(table.columns).index(each) for each in drawn]
-    top, ticks = _scale(max((row[place] or 0 for row in table.rows for place in places), default=0))
+    ends, ticks = _scale(max((row[place] or 0 for row in table.rows for place in places), default=0))
     step = (WIDTH - LEFT - RIGHT) / max(len(table.rows), 1)
     width = step * 0.8 / len(drawn)
     marks = [
@@ -92,16 +92,16 @@ def _columns(table: Table, drawn: Sequence[Column]) -> SafeString:
             '<rect class="bar series-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
             number + 1,
             f"{LEFT + each * step + step * 0.1 + number * width:.1f}",
-            f"{_height(row[place], top):.1f}",
+            f"{_height(row[place], ends):.1f}",
             f"{width:.1f}",
-            f"{HEIGHT - BOTTOM - _height(row[place], top):.1f}",
+            f"{HEIGHT - BOTTOM - _height(row[place], ends):.1f}",
             _told(table, row, column, place),
         )
         for each, row in enumerate(table.rows)
         for number, (column, place) in enumerate(zip(drawn, places, strict=True))
     ]
     inside = format_html(
-        "{}{}{}", _grid(ticks, top, drawn[0]), _days(table, step), format_html_join("", "{}", ((m,) for m in marks))
+        "{}{}{}", _grid(ticks, ends, drawn[0]), _days(table, step), format_html_join("", "{}", ((m,) for m in marks))
     )
     return _frame(table, WIDTH, HEIGHT, _said(table, drawn), inside)
 
@@ -173,26 +173,29 @@ def _heat(table: Table) -> SafeString:
     return _frame(table, WEEKDAY + 24 * CELL_WIDTH, 20 + 7 * CELL_HEIGHT, said, inside)
 
 
-def _scale(most: float, *, in_time: bool = False) -> tuple[float, list[float]]:
-    """The top of the axis and its ticks: four or five round steps."""
-    if most <= 0:
-        return 1, [0, 1]
+def _scale(most: float, least: float = 0, *, in_time: bool = False) -> tuple[tuple[float, float], list[float]]:
+    """Both ends of the axis, 0 between them, and its ticks: some round steps."""
+    most, least = max(most, 0), min(least, 0)
+    size = most - least
+    if not size:
+        return (0, 1), [0, 1]
     unit = 1
     if in_time:
-        unit = DAY if most > 2 * DAY else HOUR if most > 2 * HOUR else MINUTE
-    raw = most / unit / 4
-    size = 10 ** math.floor(math.log10(raw))
-    step = next(size * each for each in (1, 2, 2.5, 5, 10) if size * each >= raw)
+        unit = DAY if size > 2 * DAY else HOUR if size > 2 * HOUR else MINUTE
+    raw = size / unit / 4
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw)
     step = max(step, 1) if not in_time else step
-    count = math.ceil(most / unit / step)
-    return count * step * unit, [each * step * unit for each in range(count + 1)]
+    first, last = math.floor(least / unit / step), math.ceil(most / unit / step)
+    return (first * step * unit, last * step * unit), [each * step * unit for each in range(first, last + 1)]
 
 
-def _height(value: float | None, top: float) -> float:
-    return HEIGHT - BOTTOM - max(value or 0, 0) / top * (HEIGHT - TOP - BOTTOM)
+def _height(value: float | None, ends: tuple[float, float]) -> float:
+    bottom, top = ends
+    return HEIGHT - BOTTOM - ((value or 0) - bottom) / (top - bottom) * (HEIGHT - TOP - BOTTOM)
 
 
-def _grid(ticks: Sequence[float], top: float, column: Column) -> SafeString:
+def _grid(ticks: Sequence[float], ends: tuple[float, float], column: Column) -> SafeString:
     return format_html_join(
         "",
         '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
@@ -201,10 +204,10 @@ def _grid(ticks: Sequence[float], top: float, column: Column) -> SafeString:
             (
                 LEFT,
                 WIDTH - RIGHT,
-                f"{_height(each, top):.1f}",
-                f"{_height(each, top):.1f}",
+                f"{_height(each, ends):.1f}",
+                f"{_height(each, ends):.1f}",
                 LEFT - 6,
-                f"{_height(each, top) + 4:.1f}",
+                f"{_height(each, ends) + 4:.1f}",
                 shown(each, column),
             )
             for each in ticks

@@ -5,7 +5,6 @@ The page of a review is blind: neither its text nor its addresses say whose repo
 
 import uuid
 from datetime import date, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
@@ -21,7 +20,6 @@ from django.views.decorators.http import require_POST, require_safe
 from pacs.pages import refusal
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import InvalidValue, RadiologyError, outcome_of
-from radiology.models import AuditAction
 from radiology.notices import say
 from radiology.services import audit
 from worklist.figures_words import csv_of, shown
@@ -98,6 +96,7 @@ def review(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
     procedure = found.report_version.report_ref.requested_procedure_ref
     last = found.scores.first()
     study, series = reviews.images_of(who=request.user, review=found)
+    open_series = series[: reviews.MOST_SERIES]
     context = {
         "review": found,
         "report": reviews.blinded(found.report_version),
@@ -105,7 +104,9 @@ def review(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         "order": procedure.order_ref,
         "patient": procedure.order_ref.patient_ref,
         "signed_on": found.report_version.at,
-        "viewer": viewer_address(study.study_instance_uid, series) if study is not None and series else "",
+        "viewer": viewer_address(study.study_instance_uid, open_series) if study is not None and series else "",
+        "series": len(open_series),
+        "left_out": len(series) - len(open_series),
         "scores": RadpeerScore.choices,
         "chosen": request.POST.get("score") or (last.score if last else ""),
         "comment": request.POST.get("comment") or (last.comment if last else ""),
@@ -152,21 +153,26 @@ def answer(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
 @never_cache
 @signed_in
 def everything(request: PageRequest) -> HttpResponseBase:
-    """GET /peer-review/all?shown=&before=: for who leads; of reviews of one's own reports not who reviewed."""
+    """GET /peer-review/all?shown=&before=: for who leads; of reviews of one's own reports not who reviewed.
+
+    Nothing of a report that waits for one's own review.
+    """
     if not request.user.may(reviews.MANAGE):
         return refusal(request, 403, _("This list is for those who lead the department."))
     what = request.GET.get("shown", "")
     what = what if what in SHOWN else "discrepancies"
-    found = PeerReview.objects.managed_by(request.user).select_related(*reviews.RELATED, "author", "reviewer", "draw")
-    states = {"declined": PeerReviewState.DECLINED, "unassigned": PeerReviewState.UNASSIGNED}
-    found = found.filter(state=states.get(what, PeerReviewState.SCORED))
+    found = reviews.overseen_by(request.user).select_related(*reviews.RELATED, "author", "reviewer", "draw")
+    if what == "unassigned":
+        found = reviews.wanting_a_reviewer(found)
+    else:
+        found = found.filter(state=PeerReviewState.DECLINED if what == "declined" else PeerReviewState.SCORED)
     if what == "discrepancies":
         found = found.filter(score__in=ARBITRATED)
     before = request.GET.get("before", "")
     if before.isascii() and before.isdecimal() and len(before) < 19:
         found = found.filter(pk__lt=int(before))
     rows = list(found.prefetch_related("scores").order_by("-pk")[: PAGE + 1])
-    _record(request, "all", shown=what)
+    reviews.note_read(what="all", who=request.user, address=audit.address_of(request), shown=what)
     context = {
         "rows": rows[:PAGE],
         "older": f"?{urlencode({'shown': what, 'before': rows[PAGE - 1].pk})}" if len(rows) > PAGE else "",
@@ -187,7 +193,7 @@ def figures(request: PageRequest) -> HttpResponseBase:
     found = tables(who=request.user, first=first, last=last)
     if not found:
         return refusal(request, 403, _("Peer review is for those who sign reports."))
-    _record(request, "figures")
+    reviews.note_read(what="figures", who=request.user, address=audit.address_of(request))
     if "table" in request.GET:
         table = next((each for each in found if each.name == request.GET["table"]), None)
         return refusal(request, 404, _("There is no such table.")) if table is None else csv_answer(table, first, last)
@@ -245,13 +251,3 @@ def _month(text: str) -> date | None:
 def _next(request: PageRequest) -> HttpResponseBase:
     following = reviews.queue_of(request.user).first()
     return redirect("peer-review-one", following.public_id) if following is not None else redirect("peer-review")
-
-
-def _record(request: PageRequest, what: str, **detail: Any) -> None:
-    audit.record(
-        event="peer_review.read",
-        action=AuditAction.READ,
-        who=request.user,
-        address=audit.address_of(request),
-        detail={"what": what, **detail},
-    )

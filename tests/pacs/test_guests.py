@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from pacs import guests
+from pacs.links import viewer_address
 from pacs.models import Study
 from pacs.services import corrections, removal
 from pacs.services.study_tokens import revoke_token
@@ -67,6 +68,13 @@ def test_a_token_opens_its_study_in_every_door_and_nothing_else(site: Site) -> N
     assert used.study_instance_uid == uid and used.patient_ref_id == study.patient_ref_id and used.succeeded
     seen = AuditEvent.objects.exclude(event__in=["token.used", "role.rights"]).exclude(agent="")
     assert {each.agent for each in seen} == {used.agent} and seen.filter(event="study.opened").exists()
+
+
+def test_a_hundred_series_may_stand_in_the_address_of_the_viewer() -> None:
+    uids = ",".join(f"1.2.{number:060d}" for number in range(1, 101))
+    passed = viewer_address(RequestFactory().get("/viewer", {"SeriesInstanceUIDs": uids}), ["1.2.3"])
+    assert passed == f"/ohif/viewer?StudyInstanceUIDs=1.2.3&SeriesInstanceUIDs={uids}"
+    assert len(f"GET {passed} HTTP/1.1") < 8190
 
 
 def test_two_tokens_in_one_browser_open_both(site: Site) -> None:

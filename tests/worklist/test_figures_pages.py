@@ -16,11 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from pacs.models import Removal
-from radiology.models import AuditEvent, CriticalResult, Role, Site, User
+from radiology.models import AuditEvent, CriticalResult, RequestedProcedure, Role, Site, User
+from radiology.services.critical_results import raise_critical
 from tests.factories import (
     let_it_be_noon,
     make_device,
     make_performed,
+    make_reading,
     make_requested_procedure,
     make_site,
     make_step,
@@ -28,7 +30,7 @@ from tests.factories import (
     make_token,
     make_user,
 )
-from worklist.models import ExaminationFigures, QualityCheck
+from worklist.models import ExaminationFigures, QualityCheck, Reading
 from worklist.services import figures_numbers
 from worklist.services.figures_numbers import Selection, percentile, read
 from worklist.services.figures_period import Period, period_of, starts
@@ -123,6 +125,41 @@ def test_groups_have_their_own_figures(site: Site) -> None:
     assert [row["count"] for row in steps] == [0, 0, 0, 0, 0, 0, 0, 4, 0, 0]
 
 
+def test_what_nobody_agreed_on_is_neither_late_nor_in_time(signed_in: Client, site: Site) -> None:
+    sri = make_user("sri", first_name="Sri")
+    for seconds, agreed, who in ((100, 200, None), (300, 200, None), (300, None, None), (300, None, sri)):
+        figure(site, to_final=seconds, agreed=agreed, radiologist=who, signed_on=timezone.now().date())
+    rows = table(signed_in, "by-radiologist", period="today")
+    assert [(row["name"], row["count"], row["within"]) for row in rows] == [
+        ("Reported elsewhere", 3, 0.5),
+        ("Sri", 1, None),
+    ]
+    assert table(signed_in, "steps", period="today")[7]["within"] == 0.5
+    assert signed_in.get("/figures?period=today").status_code == 200
+
+
+def test_two_of_the_same_name_are_two_lines(signed_in: Client, site: Site) -> None:
+    for name in ("rahmat1", "rahmat2"):
+        who = make_user(name, first_name="Rahmat")
+        row = figure(site, to_final=60, radiologist=who, radiographer=who)
+        ExaminationFigures.objects.filter(pk=row.pk).update(signed_on=row.day, signed_hour=5)
+    names = ["Rahmat (rahmat1)", "Rahmat (rahmat2)"]
+    for path, of in (("turnaround", "by-radiologist"), ("workload", "by-radiologist"), ("workload", "by-radiographer")):
+        rows = table(signed_in, of, f"/api/v1/figures/{path}")
+        assert [(row["name"], row["count"]) for row in rows] == [(name, 1) for name in names], of
+
+
+def test_times_before_the_appointment_are_drawn_below_zero(signed_in: Client, site: Site) -> None:
+    for seconds in (-600, -600):
+        figure(site, to_arrival=seconds)
+    page = signed_in.get("/figures?period=today&step=to_arrival").content.decode()
+    drawing = next(each for each in re.findall(r"<svg class=\"plot.*?</svg>", page, re.DOTALL) if "polyline" in each)
+    ticks = dict(re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)</text>', drawing))
+    heights = {words: float(place) - 4 for place, words in ticks.items()}
+    (median,) = {float(each) for each in re.findall(r'<circle [^>]*cy="([\d.]+)"', drawing)}
+    assert heights["0 s"] < median <= heights["-10 min"]
+
+
 def test_many_blocks_of_the_copy_are_put_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures_numbers, "BLOCK", 300)
     for seconds in range(20):
@@ -208,6 +245,23 @@ def test_critical_results_in_figures(signed_in: Client, site: Site) -> None:
     }
     assert row["within"] == pytest.approx(1 / 3)
     assert "/critical" in signed_in.get("/figures?part=critical").content.decode()
+
+
+def test_critical_results_are_of_the_modality_of_the_images(signed_in: Client, site: Site) -> None:
+    for images, ordered in (("MR", "CT"), ("", "CT")):
+        reading = make_reading(modality=images)
+        procedure = reading.requested_procedure_ref
+        Reading.objects.filter(pk=reading.pk).update(modality=images)
+        RequestedProcedure.objects.filter(pk=procedure.pk).update(modality=ordered)
+        raise_critical(
+            procedure=procedure,
+            finding=f"x {images}",
+            category="red",
+            who=make_user(f"r{images}", role=Role.RADIOLOGIST),
+        )
+    for modality in ("MR", "CT"):
+        row = table(signed_in, "by-category", "/api/v1/figures/critical-results", modality=modality)[0]
+        assert row["count"] == 1, modality
 
 
 @pytest.mark.parametrize("part", ["turnaround", "workload", "repeats", "critical"])

@@ -14,7 +14,7 @@ from radiology.services.reports import sign_report, withdraw_report, write_draft
 from tests.factories import make_report, make_series, make_site, make_user
 from tests.worklist.peer_reviews import make_radiologist, make_signed, policy, this_month
 from worklist.models import PeerReview, PeerReviewDraw, PeerReviewPolicy, PeerReviewScore, PeerReviewState
-from worklist.services import peer_review
+from worklist.services import peer_review, peer_review_draw
 from worklist.services.peer_review import blinded, decline, images_of, queue_of, score, scores_of_others
 from worklist.services.peer_review_draw import assign_the_rest, draw, draw_last_month, size_of_sample
 
@@ -108,11 +108,73 @@ def test_without_anybody_left_it_waits_for_somebody(site: Site, people: list[Use
     User.objects.exclude(pk=people[0].pk).update(is_active=False)
     policy(number=1, reviewers=3)
     make_signed(people[0])
-    (review,) = draw(site=site, month=this_month())
-    assert (review.reviewer, review.state) == (None, PeerReviewState.UNASSIGNED)
+    drawn = draw(site=site, month=this_month())
+    assert [(each.reviewer, each.state) for each in drawn] == [(None, PeerReviewState.UNASSIGNED)] * 3
     User.objects.filter(pk=people[1].pk).update(is_active=True)
     assert assign_the_rest(site) == 1
-    assert [each.pk for each in queue_of(User.objects.get(pk=people[1].pk))] == [review.pk]
+    assert [each.pk for each in queue_of(User.objects.get(pk=people[1].pk))] == [drawn[0].pk]
+    assert assign_the_rest(site) == 0
+    User.objects.filter(pk=people[2].pk).update(is_active=True)
+    assert assign_the_rest(site) == 1
+    assert PeerReview.objects.filter(state=PeerReviewState.UNASSIGNED).count() == 1
+
+
+@pytest.mark.parametrize("change", ["inactive", "moved", "no right"])
+def test_what_waits_for_somebody_who_left_goes_to_somebody_else(site: Site, people: list[User], change: str) -> None:
+    (review,) = one(site, people[0])
+    gone = review.reviewer
+    assert gone is not None
+    if change == "inactive":
+        User.objects.filter(pk=gone.pk).update(is_active=False)
+    elif change == "moved":
+        User.objects.filter(pk=gone.pk).update(site=make_site("there"))
+    else:
+        gone.groups.clear()
+    assert assign_the_rest(site) == 1
+    review.refresh_from_db()
+    assert review.state == PeerReviewState.WAITING
+    assert review.reviewer not in {None, gone, people[0]}
+    assert review.reviewer is not None
+    score(review=review, who=review.reviewer, score="1")
+    User.objects.filter(pk=review.reviewer.pk).update(is_active=False)
+    assert assign_the_rest(site) == 0
+    review.refresh_from_db()
+    assert review.state == PeerReviewState.SCORED
+
+
+def test_many_that_nobody_can_review_keep_no_other_waiting(
+    site: Site, people: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_review_draw, "MOST_AT_ONCE", 2)
+    User.objects.exclude(pk=people[0].pk).update(is_active=False)
+    policy(number=9)
+    for _ in range(3):
+        make_signed(people[0])
+    make_signed(people[1])
+    drawn = draw(site=site, month=this_month())
+    other = next(each for each in drawn if each.author == people[1])
+    PeerReview.objects.filter(pk=other.pk).update(reviewer=None, state=PeerReviewState.UNASSIGNED)
+    assert other == drawn[-1] and len(drawn) == 4
+    assert assign_the_rest(site) == 1
+
+
+def test_an_empty_sample_is_drawn_and_told_once(site: Site, people: list[User]) -> None:
+    policy(number=1)
+    assert draw(site=site, month=this_month()) == []
+    make_signed(people[0])
+    assert draw(site=site, month=this_month()) == []
+    assert AuditEvent.objects.filter(event="peer_review.drawn").count() == 1
+    assert not PeerReview.objects.exists()
+
+
+def test_a_number_for_all_others_is_of_all_others_together(site: Site, people: list[User]) -> None:
+    policy(number=2)
+    policy(modality="MR", number=1)
+    for modality in ("CT", "CT", "US", "DX", "MR", "MR"):
+        make_signed(people[0], modality=modality)
+    drawn = [each.modality for each in draw(site=site, month=this_month())]
+    assert drawn.count("MR") == 1
+    assert len(drawn) == 3
 
 
 def test_the_job_draws_the_month_that_ended_where_there_is_a_policy(site: Site, people: list[User]) -> None:
@@ -203,6 +265,21 @@ def test_the_text_does_not_say_who_wrote_it(site: Site, people: list[User]) -> N
         assert name not in said
 
 
+@pytest.mark.parametrize(
+    "signature",
+    ["dr. Kusuma", "dr Dewi", "Dr. Ratna Kusuma, Sp.Rad", "drg. Ayu", "Prof. Dr. dr. Kusuma", "dr. R. Kusuma",
+     "dr. Ratna", "Ratna Dewi Li Kusuma Ayu", "dr. Li"],
+)  # fmt: skip
+def test_any_word_of_a_name_behind_a_title_is_covered(site: Site, people: list[User], signature: str) -> None:
+    author = make_radiologist("rdk", "dr. Ratna Dewi", "Li Kusuma Ayu, Sp.Rad")
+    (review,) = one(site, author, text=f"Paru normal, ayu dan dewi tetap. Salam, {signature}.")
+    said = "\n".join(part for _section, part in blinded(review.report_version).sections)
+    before, after = said.split("Salam,")
+    assert before.strip() == "Paru normal, ayu dan dewi tetap."
+    for word in ("ratna", "dewi", "kusuma", "ayu", "li"):
+        assert word not in after.casefold()
+
+
 def test_of_the_images_only_those_of_devices_are_opened(site: Site, people: list[User]) -> None:
     (review,) = one(site, people[0])
     study = review.report_version.report_ref.requested_procedure_ref.studies.get()
@@ -212,6 +289,9 @@ def test_of_the_images_only_those_of_devices_are_opened(site: Site, people: list
     found, series = images_of(who=review.reviewer, review=review)
     assert found == study
     assert series == list(study.series.filter(modality="CT").values_list("series_instance_uid", flat=True))
+    for _ in range(25):
+        make_series(study)
+    assert len(images_of(who=review.reviewer, review=review)[1]) == 26
 
 
 def test_a_discrepancy_reaches_its_author_who_may_answer(site: Site, people: list[User]) -> None:
@@ -234,7 +314,14 @@ def test_the_audit_trail_tells_it_without_the_study(site: Site, people: list[Use
     score(review=review, who=review.reviewer, score="1")
     event = AuditEvent.objects.get(event="peer_review.scored")
     assert (event.study_instance_uid, event.patient_ref_id) == ("", None)
-    assert event.detail == {"review": str(review.public_id), "score": "1"}
+    assert event.detail == {"number": str(review.pk), "score": "1"}
+    score(review=review, who=review.reviewer, score="3a", comment="x")
+    peer_review.note_opened(review=review, who=review.reviewer)
+    peer_review.answer(review=review, who=people[0])
+    told = AuditEvent.objects.filter(event__startswith="peer_review.")
+    # The public id stands in the author's page: what the reviewer did is not told by it.
+    assert {each.user for each in told if str(review.public_id) in str(each.detail)} == {people[0]}
+    assert {each.user for each in told if each.detail.get("number") == str(review.pk)} == {review.reviewer}
     assert AuditEvent.objects.filter(event="peer_review.drawn").count() == 1
 
 

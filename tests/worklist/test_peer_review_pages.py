@@ -1,6 +1,7 @@
 """Peer review as pages and over the API: blind, for those who may, at a fixed cost."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from radiology.models import Role, Site, User
-from tests.factories import make_token, make_user
+from radiology.models import AuditEvent, ReportVersion, Role, Site, User
+from tests.factories import make_series, make_token, make_user
 from tests.pacs.dicomweb import body
 from tests.worklist.peer_reviews import make_radiologist, make_signed, policy, this_month
-from worklist.models import PeerReview
+from worklist.models import PeerReview, PeerReviewState
+from worklist.services import peer_review as services
 from worklist.services.peer_review import answer, score
 from worklist.services.peer_review_draw import draw
 
@@ -120,6 +122,87 @@ def test_who_leads_sees_all_but_not_who_reviewed_their_own(review: PeerReview, r
     author.groups.add(chief.groups.get())
     page = as_(author).get("/peer-review/all").content.decode()
     assert "Sri Wahyuni" not in page
+
+
+def test_who_leads_sees_nothing_of_what_they_still_review_themselves(author: User, reviewer: User) -> None:
+    policy(number=9, reviewers=2)
+    chief = make_radiologist("chief", "Ratna", "Dewi")
+    chief.groups.add(make_user("a", role=Role.ADMINISTRATOR).groups.get())
+    make_signed(author)
+    drawn = {each.reviewer_id: each for each in draw(site=Site.objects.default(), month=this_month())}
+    score(review=drawn[reviewer.pk], who=reviewer, score="3b", comment="Fracture")
+    mine, client = drawn[chief.pk], as_(chief)
+    addresses = [f"/peer-review/all?shown={each}" for each in ("discrepancies", "all", "declined", "unassigned")]
+    for path in addresses:
+        said = everything(client.get(path))
+        assert "fracture" not in said and "zulkarnain" not in said, path
+    score(review=mine, who=chief, score="1")
+    assert "fracture" in everything(client.get("/peer-review/all"))
+
+
+def test_who_leads_sees_one_line_of_how_many_reviewers_a_report_wants(author: User) -> None:
+    policy(number=9, reviewers=3)
+    first, second = make_signed(author), make_signed(author)
+    drawn = draw(site=Site.objects.default(), month=this_month())
+    assert {each.state for each in drawn} == {PeerReviewState.UNASSIGNED}
+    PeerReview.objects.filter(pk__in=[each.pk for each in drawn if each.report_version == second][:2]).delete()
+    page = as_(make_user("chief", role=Role.ADMINISTRATOR)).get("/peer-review/all?shown=unassigned")
+    assert {each.report_version: each.wanted for each in page.context["rows"]} == {first: 3, second: 1}
+    assert len(page.context["rows"]) == 2
+    assert "Waits for 3 reviewers." in page.content.decode()
+    assert "Waits for 1 reviewer." in page.content.decode()
+
+
+def test_it_says_how_many_series_are_not_shown(
+    review: PeerReview, reviewer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = review.report_version.report_ref.requested_procedure_ref.studies.get()
+    for _ in range(24):
+        make_series(study)
+    client, path = as_(reviewer), f"/peer-review/{review.public_id}"
+    page = client.get(path)
+    assert page.context["viewer"].count(",") == 24
+    assert "Series not shown" not in page.content.decode()
+    monkeypatch.setattr(services, "MOST_SERIES", 20)
+    page = client.get(path)
+    assert page.context["viewer"].count(",") == 19
+    assert "Series not shown: 5, behind the first 20." in page.content.decode()
+    assert len(client.get(f"/api/v1/peer-reviews/{review.public_id}").json()["series_instance_uids"]) == 25
+
+
+def test_two_of_the_same_name_have_figures_of_their_own(author: User, reviewer: User) -> None:
+    policy(number=9)
+    other = make_radiologist("zul2", "Zulkarnain", "Kumalasari")
+    User.objects.exclude(pk__in=[author.pk, other.pk, reviewer.pk]).update(is_active=False)
+    make_signed(author)
+    make_signed(other)
+    for each in draw(site=Site.objects.default(), month=this_month()):
+        assert each.reviewer is not None
+        score(review=each, who=each.reviewer, score="1")
+    figures = as_(make_user("chief", role=Role.ADMINISTRATOR)).get("/api/v1/peer-reviews/figures").json()
+    assert [(row["name"], row["count"]) for row in figures["tables"][1]["rows"]] == [
+        ("Zulkarnain Kumalasari (zul2)", 1),
+        ("Zulkarnain Kumalasari (zulkarnain)", 1),
+    ]
+
+
+def test_figures_leave_the_same_trace_as_a_page_and_over_the_api(review: PeerReview) -> None:
+    chief = make_user("chief", role=Role.ADMINISTRATOR)
+    for path in ("/peer-review/figures", "/api/v1/peer-reviews/figures",
+                 "/api/v1/peer-reviews/figures?table=by-radiologist&format=csv"):  # fmt: skip
+        assert as_(chief).get(path).status_code == 200
+    told = AuditEvent.objects.filter(event="peer_review.read", user=chief)
+    assert [each.detail for each in told] == [{"what": "figures"}] * 3
+
+
+def test_the_day_of_signing_is_that_of_the_site(review: PeerReview, reviewer: User) -> None:
+    site = Site.objects.default()
+    site.time_zone = "Asia/Jakarta"
+    site.save()
+    ReportVersion.objects.update(at=datetime(2026, 3, 1, 20, 0, tzinfo=UTC))
+    client = as_(reviewer)
+    assert client.get("/api/v1/peer-reviews").json()["data"][0]["signed_on"] == "2026-03-02"
+    assert "2 Mar 2026" in client.get(f"/peer-review/{review.public_id}").content.decode()
 
 
 def test_ones_own_figures_are_ones_own(review: PeerReview, reviewer: User, author: User) -> None:

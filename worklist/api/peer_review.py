@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.http import HttpResponse
 from rest_framework.permissions import BasePermission
@@ -148,7 +149,9 @@ class ReviewFigures(ApiView):
         if self.asked["format"] == "csv":
             if not name:
                 raise InvalidValue("A CSV file holds one table: name it by table.", field="table")
+            reviews.note_read(what="figures", who=request.user, address=audit.address_of(request))
             return csv_answer(found[0], first, last)
+        reviews.note_read(what="figures", who=request.user, address=audit.address_of(request))
         body = {"first": first.isoformat(), "last": last.isoformat(), "tables": [table_entry(each) for each in found]}
         return json_answer(request, body)
 
@@ -161,7 +164,7 @@ def entry(review: PeerReview) -> dict[str, Any]:
         "state": review.state,
         "modality": review.modality,
         "description": version.report_ref.requested_procedure_ref.requested_procedure_description,
-        "signed_on": version.at.date().isoformat(),
+        "signed_on": version.at.astimezone(ZoneInfo(review.site.time_zone)).date().isoformat(),
         "score": review.score,
         "scored_at": review.scored_at.isoformat() if review.scored_at else None,
     }

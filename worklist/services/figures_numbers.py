@@ -78,7 +78,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one step: how many, median and 90th percentile in seconds, and the share within the agreed time."""
+    """Of one step: how many, median and 90th percentile in seconds, and the share in time of what had an agreement."""
 
     count: int
     median: float | None = None
@@ -123,10 +123,11 @@ class Columns:
         }
 
     def _within(self, step: str, known: Any) -> Any:
-        """Whether each was in time; there is an agreement about signed reports only."""
+        """1 for each in time, 0 for each late, NaN without an agreement; there is one about signed reports only."""
         if step != "to_final":
             return None
-        return self["to_final"][known] <= self["agreed"][known]
+        times, agreed = self["to_final"][known], self["agreed"][known]
+        return numpy.where(agreed == UNKNOWN, numpy.nan, times <= agreed)
 
 
 def read(selection: Selection, *, is_grouped: bool = True) -> Columns:
@@ -177,7 +178,8 @@ def percentile(ordered: Any, share: float) -> float | None:
 def _summary(ordered: Any, within: Any) -> Summary:
     if not len(ordered):
         return Summary(0)
-    share = float(within.mean()) if within is not None else None
+    agreed = within[~numpy.isnan(within)] if within is not None else None
+    share = float(agreed.mean()) if agreed is not None and len(agreed) else None
     return Summary(len(ordered), percentile(ordered, 0.5), percentile(ordered, 0.9), share)
 
 

@@ -68,7 +68,9 @@ SELECT c.category, (c.raised_at AT TIME ZONE site.time_zone)::date, c.state, c.l
        extract(epoch FROM c.acknowledged_at - c.raised_at)::float8
   FROM radiology_criticalresult c JOIN radiology_site site ON site.id = c.site_id
   JOIN radiology_requestedprocedure p ON p.id = c.requested_procedure_ref_id
- WHERE c.site_id = ANY(%(sites)s) AND (%(modality)s = '' OR p.modality = %(modality)s)
+  LEFT JOIN worklist_reading reading ON reading.requested_procedure_ref_id = p.id
+ WHERE c.site_id = ANY(%(sites)s)
+   AND (%(modality)s = '' OR coalesce(nullif(reading.modality, ''), p.modality) = %(modality)s)
    {_DAYS.format(at="c.raised_at")}
 """
 _OPEN = """

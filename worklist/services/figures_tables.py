@@ -1,5 +1,6 @@
 """What the figures of a part of the department come to: tables, some of which are plotted too."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,8 +74,15 @@ def rows(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def people(keys: Sequence[int]) -> dict[int, str]:
-    """Names of people by their keys."""
-    return {each.pk: each.shown_name for each in User.objects.filter(pk__in=[key for key in keys if key > 0])}
+    """A name for each key, of nobody else among them: with the user name where two have the same."""
+    wanted = [key for key in keys if key > 0]
+    found = {each.pk: each for each in User.objects.filter(pk__in=wanted)}
+    often = Counter(each.shown_name for each in found.values())
+    names = {
+        key: f"{each.shown_name} ({each.get_username()})" if often[each.shown_name] > 1 else each.shown_name
+        for key, each in found.items()
+    }
+    return {key: names.get(key, f"#{key}") for key in wanted}
 
 
 def words() -> dict[str, str]:

@@ -61,7 +61,7 @@ def _radiologists(selection: Selection) -> Table:
     now = _counted(selection, "signed_on", "radiologist_id")
     before = _counted(selection.before, "signed_on", "radiologist_id")
     names = people([key for key in {*now, *before} if key is not None])
-    labels = {key: names.get(key, "—") if key is not None else _("Reported elsewhere") for key in {*now, *before}}
+    labels = {key: names[key] if key is not None else _("Reported elsewhere") for key in {*now, *before}}
     title = _("Signed reports by radiologist")
     return _table(
         "by-radiologist", title, _("Radiologist"), _("Signed reports"), _named(now, labels), _named(before, labels)
@@ -72,9 +72,7 @@ def _radiographers(selection: Selection) -> Table:
     now = _counted(selection, "day", "radiographer_id, operators_name")
     before = _counted(selection.before, "day", "radiographer_id, operators_name")
     names = people([key for key, _operator in {*now, *before} if key is not None])
-    labels = {
-        key: names.get(key[0]) or _as_written(key[1]) if key[0] else _as_written(key[1]) for key in {*now, *before}
-    }
+    labels = {key: names[key[0]] if key[0] is not None else _as_written(key[1]) for key in {*now, *before}}
     title = _("Examinations by radiographer")
     return _table(
         "by-radiographer", title, _("Radiographer"), _("Examinations"), _named(now, labels), _named(before, labels)

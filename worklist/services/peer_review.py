@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,7 +21,7 @@ from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import SIGNED, AuditAction, ReportSection, ReportVersion, User
 from radiology.services import audit
 from worklist.models import PeerReview, PeerReviewScore, PeerReviewState, RadpeerScore
-from worklist.services.peer_review_draw import next_reviewer
+from worklist.services.peer_review_draw import lock_reports, next_reviewer
 
 RIGHT = "reports.sign"
 MANAGE = "peer_review.manage"
@@ -29,13 +29,37 @@ COVER = "▮▮▮"
 LONGEST_COMMENT, LONGEST_REASON = 1000, 200
 # What is made of reports, or by who reads: it may name its author.
 _NOT_IMAGES = ("SR", "DOC", "KO", "PR")
-RELATED = ("report_version__report_ref__requested_procedure_ref__order_ref__patient_ref",)
+# So many fit into the address of the viewer (pacs.links.PASSED_ON).
+MOST_SERIES = 100
+_GAP = r"[\s.,^]+"
+_WORD = re.compile(r"[^\W\d_]+(?:['’`-][^\W\d_]+)*")
+_TITLES = {"dr", "drg", "prof", "sp", "rad"}
+RELATED = (
+    "site",
+    "report_version__report_ref__requested_procedure_ref__order_ref__patient_ref",
+)
 
 
 def queue_of(who: Any) -> Any:
     """What somebody is to review, the oldest first; of withdrawn reports nothing is left to review."""
     found = PeerReview.objects.of_reviewer(who).filter(state=PeerReviewState.WAITING)
     return found.filter(report_version__report_ref__status__in=SIGNED).select_related(*RELATED).order_by("pk")
+
+
+def overseen_by(who: Any) -> Any:
+    """All that who leads may see: of a report that they are still to review themselves, nothing yet."""
+    mine = PeerReview.objects.filter(reviewer_id=who.pk, state=PeerReviewState.WAITING)
+    mine = mine.filter(report_version=OuterRef("report_version"), report_version__report_ref__status__in=SIGNED)
+    return PeerReview.objects.managed_by(who).exclude(Exists(mine))
+
+
+def wanting_a_reviewer(found: Any) -> Any:
+    """Of reviews those that nobody can do: one for each report, with how many it wants (`wanted`)."""
+    nobody = {"reviewer": None, "state": PeerReviewState.UNASSIGNED}
+    same = PeerReview.objects.filter(report_version=OuterRef("report_version"), **nobody)
+    count = same.order_by().values("report_version").annotate(count=Count("pk")).values("count")
+    found = found.filter(**nobody).exclude(Exists(same.filter(pk__gt=OuterRef("pk"))))
+    return found.annotate(wanted=Subquery(count))
 
 
 def review_of(*, who: Any, public_id: uuid.UUID) -> PeerReview:
@@ -85,6 +109,7 @@ def decline(*, review: PeerReview, who: User, reason: str, address: str | None =
     found.state, found.declined_reason = PeerReviewState.DECLINED, said
     found.save(update_fields=["state", "declined_reason"])
     _record("peer_review.declined", AuditAction.UPDATE, found, who, address)
+    lock_reports([found.report_version_id])
     other = next_reviewer(found)
     again = PeerReview.objects.create(
         site_id=found.site_id,
@@ -108,12 +133,25 @@ def answer(*, review: PeerReview, who: User, text: str = "", address: str | None
     found.author_seen_at = found.author_seen_at or timezone.now()
     found.author_answer = said or found.author_answer
     found.save(update_fields=["author_seen_at", "author_answer"])
-    _record("peer_review.seen", AuditAction.UPDATE, found, who, address)
+    audit.record(
+        event="peer_review.seen",
+        action=AuditAction.UPDATE,
+        who=who,
+        address=address,
+        site_id=found.site_id,
+        detail={"review": str(found.public_id)},
+    )
     return found
 
 
 def note_opened(*, review: PeerReview, who: User, address: str | None = None) -> None:
     _record("peer_review.opened", AuditAction.READ, review, who, address)
+
+
+def note_read(*, what: str, who: User, address: str | None = None, **detail: str) -> None:
+    """That somebody saw the list of all reviews, or figures of them."""
+    detail = {"what": what, **detail}
+    audit.record(event="peer_review.read", action=AuditAction.READ, who=who, address=address, detail=detail)
 
 
 def scores_of_others(review: PeerReview) -> list[PeerReviewScore]:
@@ -148,26 +186,41 @@ def images_of(*, who: Any, review: PeerReview) -> tuple[Study | None, list[str]]
     if study is None:
         return None, []
     series = Series.objects.visible_to(who).filter(study_ref=study).exclude(modality__in=_NOT_IMAGES)
-    return study, list(series.order_by("series_number", "pk").values_list("series_instance_uid", flat=True)[:20])
+    return study, list(series.order_by("series_number", "pk").values_list("series_instance_uid", flat=True))
 
 
-def _names(version: ReportVersion) -> list[str]:
-    """As whom the writers of a report may stand in its text."""
+def _names(version: ReportVersion) -> tuple[list[str], set[str]]:
+    """As whom the writers of a report may stand in its text, and the words of their names."""
     found: set[str] = set()
-    versions = version.report_ref.versions.select_related("author")
-    for each in versions:
-        found |= {PersonName(each.author_name).display, each.author_name.replace("^", " ").strip()}
+    words: set[str] = set()
+    for each in version.report_ref.versions.select_related("author"):
+        written = _words(each.author_name)
+        found |= {PersonName(each.author_name).display, each.author_name.replace("^", " ").strip(), " ".join(written)}
+        words |= set(written)
         if each.author is not None:
             first, last = each.author.first_name.strip(), each.author.last_name.strip()
             found |= {f"{first} {last}".strip(), f"{last} {first}".strip(), each.author.username}
-            # Of one word of a name only what follows a title is surely a name: it may be a word of the language.
-            found |= {f"dr {word}" for word in (first, last) if word}
-    return sorted((name for name in found if len(name) > 2), key=len, reverse=True)
+            parts = _words(first), _words(last)
+            found |= {" ".join((*parts[0], *parts[1])), " ".join((*parts[1], *parts[0]))}
+            words |= {*parts[0], *parts[1]}
+    names = sorted((name for name in found if len(name) > 2), key=len, reverse=True)
+    return names, {word for word in words if len(word) > 1}
 
 
-def _covered(text: str, names: Sequence[str]) -> str:
-    for name in names:
-        pattern = r"[\s.,^]+".join(re.escape(word) for word in name.split())
+def _words(name: str) -> list[str]:
+    """The words of a name, without titles."""
+    return [word for word in _WORD.findall(name) if word.casefold() not in _TITLES]
+
+
+def _covered(text: str, names: tuple[Sequence[str], set[str]]) -> str:
+    whole, words = names
+    patterns = [_GAP.join(re.escape(word) for word in name.split()) for name in whole]
+    if words:
+        # Of one word of a name only what follows a title is surely a name: it may be a word of the language.
+        word = "|".join(re.escape(each) for each in sorted(words, key=len, reverse=True))
+        some = rf"(?:(?:{word}|[^\W\d_]){_GAP})*(?:{word})"
+        patterns.insert(0, rf"(?:(?:dr|drg|prof){_GAP})+{some}")
+    for pattern in patterns:
         text = re.sub(rf"(?<!\w){pattern}(?!\w)", COVER, text, flags=re.IGNORECASE)
     return text
 
@@ -193,12 +246,16 @@ def _text(text: Any, most: int, field: str) -> str:
 
 
 def _record(event: str, action: AuditAction, review: PeerReview, who: Any, address: str | None, **detail: str) -> None:
-    """Not with the study or the patient: whose history is read by those who wrote the report."""
+    """What a reviewer did, by the review's number in the database.
+
+    Not with the study or the patient, whose history is read by those who wrote the report; and not with the public id,
+    which stands in the addresses of the author's answer.
+    """
     audit.record(
         event=event,
         action=action,
         who=who,
         address=address,
         site_id=review.site_id,
-        detail={"review": str(review.public_id), **detail},
+        detail={"number": str(review.pk), **detail},
     )

@@ -49,9 +49,8 @@ def draw_last_month(job: Job | None = None) -> None:
 def draw(*, site: Site, month: date) -> list[PeerReview]:
     """The reviews of the month in which that day is; none when they were drawn before."""
     first = month.replace(day=1)
-    made = PeerReviewDraw.objects.bulk_create([PeerReviewDraw(site=site, month=first)], ignore_conflicts=True)
-    row = PeerReviewDraw.objects.select_for_update().get(site=site, month=first)
-    if not made or row.reviews.exists():
+    row, is_new = PeerReviewDraw.objects.get_or_create(site=site, month=first)
+    if not is_new:
         return []
     load: dict[int, int] = defaultdict(int)
     reviewers = reviewers_of(site)
@@ -68,18 +67,44 @@ def draw(*, site: Site, month: date) -> list[PeerReview]:
     return reviews
 
 
-@transaction.atomic
 def assign_the_rest(site: Site) -> int:
-    """Find a reviewer for what nobody could review until now; for how many one was found."""
+    """Find a reviewer for what nobody could review until now, or whose reviewer has left; for how many one was found.
+
+    What may never find one (a site of one radiologist) does not keep others waiting: all are looked at.
+    """
+    waiting = PeerReview.objects.filter(site=site, state=PeerReviewState.WAITING)
+    waiting.exclude(reviewer__in=reviewers_of(site)).update(reviewer=None, state=PeerReviewState.UNASSIGNED)
+    done, last = 0, 0
+    while batch := _unassigned(site, last):
+        done += _assign(batch)
+        last = batch[-1]
+    return done
+
+
+def _unassigned(site: Site, after: int) -> list[int]:
+    found = PeerReview.objects.filter(site=site, reviewer=None, state=PeerReviewState.UNASSIGNED, pk__gt=after)
+    return list(found.order_by("pk").values_list("pk", flat=True)[:MOST_AT_ONCE])
+
+
+@transaction.atomic
+def _assign(batch: Sequence[int]) -> int:
     done = 0
-    waiting = PeerReview.objects.filter(site=site, state=PeerReviewState.UNASSIGNED)
-    for review in waiting.select_for_update(of=("self",)).order_by("pk")[:MOST_AT_ONCE]:
+    found = PeerReview.objects.filter(pk__in=batch, state=PeerReviewState.UNASSIGNED).select_for_update(of=("self",))
+    reviews = list(found.select_related("site", "report_version__report_ref").order_by("pk"))
+    lock_reports([review.report_version_id for review in reviews])
+    for review in reviews:
         reviewer = next_reviewer(review)
         if reviewer is not None:
             review.reviewer, review.state = reviewer, PeerReviewState.WAITING
             review.save(update_fields=["reviewer", "state"])
             done += 1
     return done
+
+
+def lock_reports(keys: Iterable[int]) -> None:
+    """Until the end of the transaction nobody else chooses reviewers of these report versions."""
+    found = ReportVersion.objects.select_for_update(no_key=True).filter(pk__in=list(keys)).order_by("pk")
+    list(found.values_list("pk", flat=True))
 
 
 def reviewers_of(site: Site) -> list[User]:
@@ -89,7 +114,10 @@ def reviewers_of(site: Site) -> list[User]:
 
 
 def next_reviewer(review: PeerReview) -> User | None:
-    """Who is to review it instead: somebody who has nothing to do with the report, and the fewest to review."""
+    """Who is to review it instead: somebody who has nothing to do with the report, and the fewest to review.
+
+    Two at once would choose the same one: `lock_reports` first.
+    """
     out = involved(review.report_version)
     out |= set(review.report_version.peer_reviews.exclude(reviewer=None).values_list("reviewer_id", flat=True))
     waiting = PeerReview.objects.filter(state=PeerReviewState.WAITING, site=review.site).exclude(reviewer=None)
@@ -120,7 +148,7 @@ def size_of_sample(policy: PeerReviewPolicy, signed: int) -> int:
 
 
 def _sample(site: Site, first: date) -> list[tuple[ReportVersion, PeerReviewPolicy]]:
-    """Of each radiologist and modality so many signed reports of the month, in the order of chance."""
+    """Of each radiologist and policy so many signed reports of the month, in the order of chance."""
     policies = {each.modality: each for each in PeerReviewPolicy.objects.filter(site=site)}
     after = (first + timedelta(days=32)).replace(day=1)
     signed = ExaminationFigures.objects.filter(
@@ -136,10 +164,11 @@ def _sample(site: Site, first: date) -> list[tuple[ReportVersion, PeerReviewPoli
     groups: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
     for radiologist, modality, procedure, public_id in signed.iterator():
         assert radiologist is not None
-        groups[radiologist, modality].append((chance(site, f"{first:%Y-%m}", str(public_id)), procedure))
+        group = radiologist, modality if modality in policies else ""
+        groups[group].append((chance(site, f"{first:%Y-%m}", str(public_id)), procedure))
     chosen: dict[int, PeerReviewPolicy] = {}
     for (_radiologist, modality), found in sorted(groups.items()):
-        policy = policies.get(modality) or policies.get("")
+        policy = policies.get(modality)
         if policy is not None:
             chosen.update({key: policy for _, key in sorted(found)[: size_of_sample(policy, len(found))]})
     return [(version, chosen[version.report_ref.requested_procedure_ref_id]) for version in _first_signed(chosen)]
@@ -175,8 +204,6 @@ def _assigned(
     made = []
     for place in range(wanted):
         reviewer = free[place] if place < len(free) else None
-        if reviewer is None and place:
-            break
         if reviewer is not None:
             load[reviewer.pk] += 1
         made.append(

@@ -24,9 +24,7 @@ def tables(*, who: Any, first: date, last: date) -> list[Table]:
     if leads:
         counted = _counted(rows, "author_id")
         names = people([int(key) for key in counted])
-        named: dict[Any, Counter[str]] = {}
-        for key, scores in counted.items():
-            named.setdefault(names.get(key, "—"), Counter()).update(scores)
+        named = {names[key]: scores for key, scores in counted.items()}
         found.append(_table("by-radiologist", _("By radiologist"), _("Radiologist"), named))
     return found
 
