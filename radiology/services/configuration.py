@@ -23,6 +23,7 @@ from radiology.models import (
     ApiClient,
     AuditAction,
     CriticalPolicy,
+    Letterhead,
     Procedure,
     ProcedureCode,
     ProcedureProtocol,
@@ -257,6 +258,8 @@ register(
         ("code_value", "coding_scheme_designator", "code_meaning"),
         references={"procedure_ref": BY_CODE},
     ),
+    # The logo is uploaded where the letterhead is edited.
+    Section("letterheads", Letterhead, ("site",), ("address", "telephone", "email")),
     # What is somebody's own stays with the person.
     Section(
         "report_templates",

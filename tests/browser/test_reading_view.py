@@ -105,7 +105,7 @@ def test_a_template_is_chosen_filled_and_made_normal_by_the_keyboard(
     signed_in.goto(reading)
     signed_in.keyboard.press("Alt+t")
     dialog = signed_in.locator("#template-dialog")
-    expect(dialog.locator("input")).to_be_focused()
+    expect(dialog.get_by_role("searchbox")).to_be_focused()
     expect(dialog.locator("button").first).to_be_visible()
     signed_in.screenshot(path=tmp_path / "templates.png")
     signed_in.keyboard.type("thorax")

@@ -56,7 +56,16 @@ def measure_length(viewer: Page | Frame, *, down: int = 0) -> str:
     page.mouse.move(x + 40, y + 5, steps=8)
     page.mouse.up()
     viewer.wait_for_function(HYDRATED)
-    return str(viewer.evaluate(MEASURED)[-1][1])
+    said: list[str] = []
+
+    def stands() -> bool:
+        """The viewer works its value out some time after the line was moved."""
+        said.append(str(viewer.evaluate(MEASURED)[-1][1]))
+        viewer.wait_for_timeout(300)
+        return len(said) > 2 and len(set(said[-3:])) == 1
+
+    wait_until(stands, what="the length stands")
+    return said[-1]
 
 
 def begin_to_save(page: Page) -> None:

@@ -211,7 +211,7 @@ def test_another_sites_things_are_404_at_every_address(simrs: ApiProgram, site: 
     person = Client()
     person.force_login(make_user("here"))
     tried = addresses(elsewhere)
-    assert len(tried) == 51
+    assert len(tried) == 55
     for method, address in tried:
         for client in (simrs.client, person):
             response = client.generic(

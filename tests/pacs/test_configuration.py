@@ -74,7 +74,7 @@ def test_what_is_written_out_and_read_in_elsewhere_is_the_same(tmp_path: Path) -
 NO_CONFIGURATION = {
     "radiology.User", "radiology.SavedFilter", "radiology.ApiToken", "account.EmailAddress", "mfa.Authenticator",
     "usersessions.UserSession", "radiology.Patient", "radiology.PatientIdentifier", "radiology.Order",
-    "radiology.RequestedProcedure", "worklist.ReadingArea",
+    "radiology.RequestedProcedure", "worklist.ReadingArea", "radiology.Resident",
 }  # fmt: skip
 # Values of configuration that are another installation's own affair.
 LEFT_OUT = {"webhooks": {"client"}, "report_templates": {"owner"}, "report_macros": {"owner"}}

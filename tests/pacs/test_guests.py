@@ -223,7 +223,9 @@ class TestMatrix:
                 response = ask(guest, "GET", each.path(mine), mine, query)
                 told = any(secret in body(response).lower() for secret in SECRET)
                 shown += told
-                if (told or (each.keys and response.status_code < 300)) and not doors.match(each.route):
+                is_open = each.name == "verify-report"  # to whoever holds a letter, and told below if it said too much
+                passes = each.keys and response.status_code < 300 and not is_open
+                if (told or passes) and not doors.match(each.route):
                     holes.append(f"{each.route} {query}")
                 if response.status_code >= 500 and response.status_code != 503:
                     holes.append(f"{each.route} {query}: {response.status_code}")

@@ -170,8 +170,9 @@ def test_whoever_may_see_it_does_at_the_very_same_addresses(chief: User, elsewhe
         for query in questions if each.keys else elsewhere.questions:
             response = ask(client, "GET", each.path(elsewhere), elsewhere, query)
             shown += any(secret in body(response).lower() for secret in SECRET)
+            is_own = each.name == "reading-texts-template"  # one's own alone
             asks_elsewhere = each.name == "orthanc-peer-system" and response.status_code == 502  # nobody answers there
-            if each.keys and response.status_code not in {200, 302, 405, 406, 503} and not asks_elsewhere:
+            if each.keys and response.status_code not in {200, 302, 405, 406, 503} and not (asks_elsewhere or is_own):
                 missed.append(f"{each.route}: {response.status_code}")
     assert missed == []
     assert shown > 60

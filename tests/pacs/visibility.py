@@ -66,15 +66,19 @@ from radiology.models import (
     Report,
     ReportHold,
     ReportMacro,
+    ReportOrigin,
     ReportSeal,
+    ReportStatus,
     RequestedProcedure,
     SavedFilter,
     Site,
     User,
 )
+from radiology.services.attached_reports import attach_report
 from radiology.services.critical_results import raise_critical
 from radiology.services.merges import merge_patients
 from radiology.services.order_attachments import add_attachment
+from radiology.services.report_versions import Content
 from tests.factories import (
     make_case,
     make_device,
@@ -434,6 +438,12 @@ def things(site: Site, who: User, *, planned: str = "", **attributes: Any) -> Th
         "quality": QualityCheck.objects.create(site=site, study_ref=study, outcome="accepted", user=who).pk,
         **_reconciled(study, who),
     }
+    attach_report(  # so that there are two versions to be compared
+        procedure=report.requested_procedure_ref,
+        status=ReportStatus.AMENDED,
+        content=Content({"findings": f"{planned_as}."}),
+        origin=ReportOrigin.REST,
+    )
     found.study.refresh_from_db()
     return found
 

@@ -3,8 +3,8 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from radiology.admin.model_admin import SinarModelAdmin
-from worklist.models import PeerReviewPolicy
+from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
+from worklist.models import PeerReview, PeerReviewDraw, PeerReviewPolicy, PeerReviewScore
 
 
 @admin.register(PeerReviewPolicy)
@@ -28,3 +28,39 @@ class PeerReviewPolicyAdmin(SinarModelAdmin):
             },
         ),
     )
+
+
+@admin.register(PeerReviewDraw)
+class PeerReviewDrawAdmin(ViewOnly, SinarModelAdmin):
+    site_path = "site"
+    list_display = ["month", "drawn_at", "site"]
+    list_filter = ["site"]
+    list_select_related = ["site"]
+    ordering = ["-id"]
+    search_fields = ["=month"]
+    search_help_text = _("First day of the month")
+
+
+@admin.register(PeerReview)
+class PeerReviewAdmin(ViewOnly, SinarModelAdmin):
+    """Neither whose the report is nor who reviews it: that is for who leads the department, on a page of its own."""
+
+    site_path = "site"
+    list_display = ["public_id", "modality", "state", "score", "scored_at", "site"]
+    list_filter = ["site"]
+    list_select_related = ["site"]
+    ordering = ["-id"]
+    search_fields = ["=public_id"]
+    search_help_text = _("Public id")
+    fields = ["public_id", "site", "modality", "state", "score", "scored_at", "created_at"]
+
+
+@admin.register(PeerReviewScore)
+class PeerReviewScoreAdmin(ViewOnly, SinarModelAdmin):
+    site_path = "review__site"
+    list_display = ["review", "score", "at"]
+    list_select_related = ["review"]
+    ordering = ["-id"]
+    search_fields = ["=review__public_id"]
+    search_help_text = _("The review's public id")
+    fields = ["review", "score", "at"]
