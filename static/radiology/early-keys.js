@@ -8,7 +8,8 @@
   const early = [];
 
   const keep = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.key.length !== 1) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key.length !== 1 && !(event.key === "Enter" && early.length)) return;
     if (!early.length && (event.target.closest(FIELDS) || event.key === " ")) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -20,6 +21,11 @@
   const press = (key) => {
     const target = document.activeElement ?? document.body;
     const goesOn = target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    if (goesOn && key === "Enter") {
+      if (target.matches("a, button")) target.click();
+      else target.form?.requestSubmit();
+      return;
+    }
     if (!goesOn || !target.matches("input, textarea") || target.selectionStart === null) return;
     target.setRangeText(key, target.selectionStart, target.selectionEnd, "end");
     say(target, key);
