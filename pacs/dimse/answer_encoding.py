@@ -46,7 +46,8 @@ class AnswerEncoding:
             codecs = encodings(self.node_set)
             first = "" if codecs[0] == "iso8859" else self.node_set
             replaced = {ord(c): transliterate(c, first) for c in characters if not _holds(codecs, c)}
-        written = self._written(answer, replaced) if replaced or self.fitting else dict(answer)
+        has_items = any(each["vr"] == "SQ" for each in answer.values())  # which may name a character set of their own
+        written = self._written(answer, replaced) if replaced or self.fitting or has_items else dict(answer)
         written[CHARACTER_SET] = {"vr": "CS", "Value": character_set.split("\\")}
         return written
 

@@ -14,7 +14,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from pacs.dimse.answer_bytes import little_endian
-from pacs.dimse.answer_encoding import data_set_of
+from pacs.dimse.answer_encoding import AnswerEncoding, data_set_of
 
 FILES = sorted((Path(pydicom.__file__).parent / "data").rglob("*.dcm"))
 CHARACTER_SETS = ["", "ISO_IR 100", "ISO_IR 144", "ISO_IR 192", "GB18030", "ISO_IR 13", "\\ISO 2022 IR 87"]
@@ -100,6 +100,13 @@ def test_what_is_rare_or_wrong_is_left_to_pydicom(element: dict[str, Any]) -> No
         little_endian({"00080005": {"vr": "CS", "Value": ["ISO_IR 100"]}, "00081030": element}, is_implicit_vr=False)
         is None
     )
+
+
+def test_items_are_written_in_the_character_set_of_the_answer() -> None:
+    item = {"00080005": {"vr": "CS", "Value": ["ISO_IR 100"]}, "00400007": {"vr": "LO", "Value": ["山"]}}
+    attributes = AnswerEncoding("", "").attributes({"00400275": {"vr": "SQ", "Value": [item]}})
+    written = little_endian(attributes, is_implicit_vr=False)
+    assert written is not None and "山".encode() in written and written.count(b"CS") == 1
 
 
 def test_empty_values_among_others_stay_empty() -> None:
