@@ -67,6 +67,11 @@ def shown(version: ReportVersion) -> list[tuple[ReportSection, SafeString]]:
     return [(each, SafeString(version.markup.get(each.value) or markup_of_text(text))) for each, text in version.texts]
 
 
+def printed(version: ReportVersion) -> list[tuple[ReportSection, SafeString]]:
+    """The same for paper, where no address of ours leads anywhere: links are their words."""
+    return [(each, SafeString(nh3.clean(markup, tags=TAGS - {"a"}, attributes={}))) for each, markup in shown(version)]
+
+
 def markup_of_text(text: str) -> str:
     """A text as paragraphs, a line each."""
     return "".join(f"<p>{escape(line, quote=False)}</p>" for line in text.split("\n")) if text else ""

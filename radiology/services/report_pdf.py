@@ -9,7 +9,7 @@ from radiology.errors import NotFound, NotInstalled
 from radiology.models import Report, ReportVersion
 from radiology.services.letter_pictures import Pictures, figures_of, verification_of
 from radiology.services.letterhead import letterhead_of
-from radiology.services.report_markup import shown
+from radiology.services.report_markup import printed
 
 STYLE = "radiology/letter.css"
 
@@ -42,7 +42,7 @@ def _render(report: Report, version: ReportVersion, origin: str, is_kept: bool) 
     context = {
         "report": report,
         "version": version,
-        "sections": shown(version),
+        "sections": printed(version),
         "procedure": procedure,
         "order": procedure.order_ref,
         "patient": procedure.order_ref.patient_ref,

@@ -68,3 +68,16 @@ def test_the_name_of_the_file_tells_no_patient() -> None:
     order = make_order(make_patient("1", "SARI^SITI"), accession_number="A/../1")
     name = file_name(Report(requested_procedure_ref=make_requested_procedure(order)))
     assert name == "A..1.pdf" and "SITI" not in name
+
+
+def test_a_measurement_is_words_on_paper_and_no_address(tmp_path: Path) -> None:
+    report = Report(requested_procedure_ref=make_requested_procedure())
+    link = '<a href="/viewer?StudyInstanceUIDs=1.2#tool=Length">7.5 mm</a>'
+    markup = {"findings": f"<p>Nodul <strong>{link}</strong> &lt;kanan&gt;.</p>"}
+    publish(report, ReportStatus.FINAL, Content({"findings": "Nodul 7.5 mm <kanan>."}, markup=markup), who=None)
+    pdf = pdf_of(report=report)
+    assert "Nodul 7.5 mm <kanan>." in text_of(pdf, tmp_path)
+    told = subprocess.run(
+        ["pdfinfo", "-url", tmp_path / "letter.pdf"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "/viewer" not in told
