@@ -10,14 +10,23 @@ const language = document.documentElement.lang.slice(0, 2) === "id" ? "id" : "en
 let templates = null;
 let chosen = null;
 let mode = "blank";
+let entered = false;
 
 const get = (address) => fetch(address, { headers: { Accept: "application/json" } }).then((response) => (response.ok ? response.json() : Promise.reject(response)));
 
-async function load() {
-  if (templates) return;
-  const found = await get(`${API}?procedure=${state.procedure}&language=${language}`);
-  templates = found.data;
-}
+let loading = null;
+const load = () => {
+  loading ??= get(`${API}?procedure=${state.procedure}&language=${language}`).then(
+    (found) => {
+      templates = found.data;
+    },
+    (refused) => {
+      loading = null;
+      throw refused;
+    },
+  );
+  return loading;
+};
 
 // Without somebody's choice only what is meant for this examination says that it is normal.
 const meant = () => {
@@ -27,20 +36,32 @@ const meant = () => {
   return bound[0] ?? (alike.length === 1 ? alike[0] : null);
 };
 
+// It opens before its templates have come: what is typed for it must not end in the report.
 async function open(wanted = "blank") {
+  if (dialog.open) return;
   mode = wanted;
+  entered = false;
+  search.value = "";
+  list.replaceChildren();
+  dialog.querySelector("[data-none]").hidden = true;
+  dialog.querySelector("[data-comes]").hidden = templates !== null;
+  dialog.showModal();
   try {
     await load();
   } catch {
+    dialog.close();
     window.reading.say(words.noTemplates, "urgent");
     return;
   }
-  search.value = "";
+  dialog.querySelector("[data-comes]").hidden = true;
   fill();
-  dialog.showModal();
+  if (entered && dialog.open) chooseFirst();
 }
 
+const chooseFirst = () => list.querySelector("button")?.click();
+
 function fill() {
+  if (!templates) return;
   const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = templates.filter((each) => wanted.every((word) => `${each.name} ${each.code}`.toLowerCase().includes(word)));
   dialog.querySelector("[data-none]").hidden = found.length > 0;
@@ -123,7 +144,7 @@ async function keepThis() {
     const response = await window.reading.ask("POST", keep.dataset.keep, body);
     const answer = await response.json();
     if (response.ok) {
-      templates = null;
+      templates = loading = null;
       keep.open = false;
       keepName.value = "";
       dialog.close();
@@ -154,7 +175,8 @@ dialog.addEventListener("keydown", (event) => {
     (buttons[next] ?? search).focus();
   } else if (event.key === "Enter" && event.target === search) {
     event.preventDefault();
-    buttons[0]?.click();
+    entered = templates === null;
+    chooseFirst();
   }
 });
 root.querySelector('[data-do="template"]').addEventListener("click", () => open());

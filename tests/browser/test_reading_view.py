@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from pacs.models import Study
 from radiology.models import Report, ReportMacro, ReportTemplate, Role, User
@@ -16,7 +16,14 @@ from tests.browser.conftest import PASSWORD, sign_in
 from tests.browser.test_viewer import wait_for_images
 from tests.browser.volume import ct_volume
 from tests.daemons import wait_until
-from tests.factories import default_site, make_order, make_patient, make_procedure, make_study
+from tests.factories import (
+    default_site,
+    make_order,
+    make_patient,
+    make_procedure,
+    make_report_template,
+    make_study,
+)
 from worklist.services.reading_rows import refresh_studies
 
 
@@ -347,4 +354,23 @@ def test_a_report_is_kept_as_a_template_and_used_again(
     signed_in.get_by_role("link", name="Nodul paru").click()
     expect(signed_in.get_by_label("Findings")).to_have_value("Nodul [kanan|kiri].")
     signed_in.screenshot(path=tmp_path / "template-1280.png")
+    assert complaints == []
+
+
+def test_what_is_typed_for_a_template_that_has_not_come_yet_is_not_written_into_the_report(
+    signed_in: Page, reading: str, complaints: list[str]
+) -> None:
+    make_report_template(name="Nodul paru")
+    held: list[Route] = []
+    asked = re.compile(r"/report-templates\?")
+    signed_in.route(asked, lambda route: held.append(route))
+    signed_in.goto(reading)
+    with signed_in.expect_request(asked):
+        signed_in.keyboard.press("Alt+t")
+    expect(signed_in.get_by_text("The templates are on their way.")).to_be_visible()
+    signed_in.keyboard.type("nodul")
+    signed_in.keyboard.press("Enter")
+    held[0].continue_()
+    expect(signed_in.locator('[data-section="findings"] .ProseMirror')).to_contain_text("Lungs")
+    assert "nodul" not in findings(signed_in)
     assert complaints == []
