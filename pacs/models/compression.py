@@ -27,6 +27,7 @@ class LosslessSyntax(models.TextChoices):
 
     JPEG_LS = "1.2.840.10008.1.2.4.80", "JPEG-LS Lossless"
     JPEG_2000 = "1.2.840.10008.1.2.4.90", "JPEG 2000 Lossless"
+    HTJ2K = "1.2.840.10008.1.2.4.201", "HTJ2K Lossless"
     RLE = "1.2.840.10008.1.2.5", "RLE Lossless"
 
 
@@ -75,7 +76,10 @@ class CompressionRule(models.Model):
         max_length=64,
         choices=LosslessSyntax,
         default=LosslessSyntax.JPEG_LS,
-        help_text=_("JPEG-LS is fast and small. JPEG 2000 is smaller for colour. RLE is read by nearly everything."),
+        help_text=_(
+            "JPEG-LS is fast and small. JPEG 2000 is smaller for colour. HTJ2K is the fastest of them, and read by the"
+            " newest stations alone. RLE is read by nearly everything."
+        ),
     )
     reached = models.BigIntegerField(default=0, editable=False)
     objects_compressed = models.PositiveBigIntegerField(_("objects compressed"), default=0, editable=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
-from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import HTJ2KLossless, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from pacs.models import CompressionOutcome, LosslessSyntax, NativeSyntax, Volume
 from pacs.models.storage import Location
@@ -144,7 +144,8 @@ def _described(original: ImageDescription, transfer_syntax_uid: str) -> ImageDes
     """How the pixels are described once encoded: only what the codec demands is other (PS3.5 8.2)."""
     if original.samples_per_pixel == 1:
         return original
-    by_components = transfer_syntax_uid == JPEG2000Lossless and original.photometric_interpretation == "RGB"
+    is_wavelet = transfer_syntax_uid in {JPEG2000Lossless, HTJ2KLossless}
+    by_components = is_wavelet and original.photometric_interpretation == "RGB"
     photometric = "YBR_RCT" if by_components else original.photometric_interpretation
     return replace(original, planar_configuration=0, photometric_interpretation=photometric)
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import generate_frames
@@ -22,7 +24,7 @@ from pacs.services.image_description import ImageDescription
 from pacs.services.render import render_frame
 from radiology.errors import NotAcceptable
 from tests.daemons import wait_until
-from tests.pacs.objects import part10, real
+from tests.pacs.objects import ct, part10, real
 from tests.pacs.placed import placed
 
 JPEG, JPEG_LS, JPEG_2000, RLE, HTJ2K = (
@@ -101,6 +103,53 @@ def test_a_code_stream_cut_short_or_made_of_noise(name: str) -> None:
             continue
         assert len(result) == size  # some decoders fill what is missing; never more or less than was asked
     assert decoded(name)
+
+
+def lossless_jpeg(folder: Path, tool: Callable[[str], str], pixels: np.ndarray, stored: int, predictor: int) -> bytes:
+    """The code stream that dcmtk makes of them."""
+    kind, signed = pixels.dtype.itemsize * 8, pixels.dtype.kind == "i"
+    made = ct(
+        Rows=pixels.shape[0],
+        Columns=pixels.shape[1],
+        BitsAllocated=kind,
+        BitsStored=stored,
+        HighBit=stored - 1,
+        PixelRepresentation=int(signed),
+        PixelData=pixels.tobytes() + b"\0" * (pixels.nbytes % 2),
+    )
+    made["PixelData"].VR = "OB" if kind == 8 else "OW"
+    source, target = folder / "native.dcm", folder / "jpeg.dcm"
+    source.write_bytes(part10(made))
+    subprocess.run([tool("dcmcjpeg"), "+el", "+sv", str(predictor), str(source), str(target)], check=True)
+    return next(generate_frames(pydicom.dcmread(target).PixelData, number_of_frames=1))
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize(
+    ("kind", "stored"), [("u1", 8), ("<u2", 10), ("<u2", 12), ("<u2", 16), ("<i2", 16), ("<i2", 12)]
+)
+def test_lossless_jpeg_of_each_predictor_and_depth(
+    kind: str, stored: int, predictor: int, tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    signed = "i" in kind
+    least = -(1 << (stored - 1)) if signed else 0
+    most = least + (1 << stored) - 1
+    noise = np.random.default_rng(predictor).integers(least, most + 1, (37, 53))
+    noise[:9, ::2], noise[:9, 1::2] = least, most  # the largest steps that there are
+    pixels = noise.astype(kind)
+    stream = lossless_jpeg(tmp_path, tool, pixels, stored, predictor)
+    description = ImageDescription(
+        rows=37,
+        columns=53,
+        bits_allocated=pixels.dtype.itemsize * 8,
+        bits_stored=stored,
+        pixel_representation=int(signed),
+        photometric_interpretation="MONOCHROME2",
+    )
+    restarting = stream[:2] + b"\xff\xdd\x00\x04\xff\xff" + stream[2:]  # an interval that is never reached
+    for each in (stream, restarting):
+        found, _ = decode_frame(frame=each, transfer_syntax_uid="1.2.840.10008.1.2.4.57", description=description)
+        assert np.array_equal(np.frombuffer(found, kind).reshape(37, 53), pixels)
 
 
 def test_a_frame_that_would_need_more_memory_than_there_is() -> None:

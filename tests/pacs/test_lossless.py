@@ -8,7 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy
+import openjpeg
 import pydicom
 import pytest
 from PIL import Image
@@ -16,6 +18,7 @@ from pydicom import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -32,7 +35,7 @@ from radiology.errors import NotAcceptable
 from tests.pacs.objects import bare, ct, part10, real
 from tests.pacs.placed import placed
 
-SYNTAXES = [JPEGLSLossless, JPEG2000Lossless, RLELossless]
+SYNTAXES = [JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, RLELossless]
 MAY_DIFFER = {"PhotometricInterpretation", "PlanarConfiguration", "PixelData"}
 
 
@@ -151,11 +154,21 @@ def by_pillow(file: bytes) -> bytes:
     return b"".join((numpy.asarray(Image.open(BytesIO(frame))) >> unused).astype(kind).tobytes() for frame in frames)
 
 
+def by_openjph(file: bytes) -> bytes:
+    """What the archive itself reads with another library. PS3.5 8.2.4: the precision is that of Bits Stored."""
+    data_set = pydicom.dcmread(BytesIO(file))
+    frames = list(generate_frames(data_set.PixelData, number_of_frames=int(data_set.get("NumberOfFrames") or 1)))
+    for frame in frames:
+        said = openjpeg.get_parameters(frame)
+        assert (said["precision"], said["is_signed"]) == (data_set.BitsStored, data_set.PixelRepresentation == 1)
+    return b"".join(imagecodecs.htj2k_decode(frame).tobytes() for frame in frames)
+
+
 def file_of(name: str) -> bytes:
     return part10(MADE[name]()) if name in MADE else real(name).read_bytes()
 
 
-@pytest.mark.parametrize("syntax", SYNTAXES, ids=["JPEG-LS", "JPEG 2000", "RLE"])
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=["JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"])
 @pytest.mark.parametrize("name", [*MADE, *REAL])
 def test_other_decoders_find_the_same_pixels_and_nothing_else_changed(
     name: str, syntax: str, tmp_path: Path, tool: Callable[[str], str]
@@ -169,6 +182,8 @@ def test_other_decoders_find_the_same_pixels_and_nothing_else_changed(
     if syntax == JPEG2000Lossless:
         if before.PixelRepresentation == 0:
             assert by_pillow(made) == native(before)
+    elif syntax == HTJ2KLossless:
+        assert by_openjph(made) == native(before)
     else:
         tool_name = "dcmdjpls" if syntax == JPEGLSLossless else "dcmdrle"
         assert stored_bits(by_dcmtk(made, tool(tool_name), tmp_path), before) == stored_bits(native(before), before)
@@ -191,10 +206,24 @@ def test_what_was_explicit_already_stays_byte_by_byte(tmp_path: Path) -> None:
     assert made.endswith(file[file.index(b"\xfc\xff\xfc\xff") :])
 
 
-def test_colour_is_half_as_large_by_components(tmp_path: Path) -> None:
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, HTJ2KLossless], ids=["JPEG 2000", "HTJ2K"])
+def test_colour_is_half_as_large_by_components(syntax: str, tmp_path: Path) -> None:
     file = real("examples_rgb_color.dcm").read_bytes()
-    assert len(encoded(tmp_path, file, JPEG2000Lossless)) < 0.3 * len(file)
-    assert pydicom.dcmread(BytesIO(encoded(tmp_path, file, JPEG2000Lossless))).PhotometricInterpretation == "YBR_RCT"
+    made = encoded(tmp_path, file, syntax)
+    assert len(made) < 0.3 * len(file)
+    assert pydicom.dcmread(BytesIO(made)).PhotometricInterpretation == "YBR_RCT"
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_every_sample_of_every_depth_comes_back_from_htj2k(bits: int, signed: bool, tmp_path: Path) -> None:
+    allocated = 8 if bits <= 8 else 16
+    least = -(1 << (bits - 1)) if signed else 0
+    ends = numpy.array([least, least + (1 << bits) - 1])
+    pixels = numpy.repeat(ends, 2000).reshape(40, 100).astype(f"<{'i' if signed else 'u'}{allocated // 8}")
+    file = part10(image(pixels, BitsStored=bits, HighBit=bits - 1))
+    made = encoded(tmp_path, file, HTJ2KLossless)
+    assert by_openjph(made) == pixels.tobytes()
 
 
 def test_where_frames_are_that_lie_too_far_for_the_basic_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +298,7 @@ def test_a_file_that_rotted_is_not_made_to_look_sound(tmp_path: Path) -> None:
 class TestDamage:
     """Whatever an encoder, the memory or the disk does to what is written is noticed before it counts."""
 
-    @pytest.mark.parametrize("syntax", SYNTAXES, ids=["JPEG-LS", "JPEG 2000", "RLE"])
+    @pytest.mark.parametrize("syntax", SYNTAXES, ids=["JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"])
     @pytest.mark.parametrize("frame_number", [1, 5])
     def test_one_sample_of_one_frame(
         self, syntax: str, frame_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -286,7 +315,7 @@ class TestDamage:
         monkeypatch.setattr(lossless, "encode_frame", encode)
         assert outcome(tmp_path, file_of("frames"), syntax) == CompressionOutcome.DIFFERENT
 
-    @pytest.mark.parametrize("syntax", SYNTAXES, ids=["JPEG-LS", "JPEG 2000", "RLE"])
+    @pytest.mark.parametrize("syntax", SYNTAXES, ids=["JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"])
     def test_bytes_of_the_code_stream(self, syntax: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real_encode = lossless.encode_frame
 
