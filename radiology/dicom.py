@@ -15,6 +15,8 @@ UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 LENIENT_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 # Most characters of a value (PS3.5 6.2); of a person name, of each component group.
 LONGEST = {"AE": 16, "AS": 4, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024}
+# What PS3.18 F.2.2 calls the component groups of a person name.
+NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 # Where ISO 2022 goes back to the initial character set (PS3.5 6.1.2.5.3).
 TEXT_DELIMITERS = set(b"\r\n\t\f\\")
 PN_DELIMITERS = set(b"^=\\")
