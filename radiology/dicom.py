@@ -189,16 +189,11 @@ def clean(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8").strip()
 
 
-def transliterate(text: str, specific_character_set: str) -> str:
-    """`text` in the nearest characters that the character set has, other scripts as they are spelt in Latin letters.
+def spell(text: str, codec: str) -> str:
+    """`text` in the nearest characters that a Python codec has, other scripts as they are spelt in Latin letters.
 
     `?` where there is none. No delimiter of values, components or groups comes of a character that was none.
     """
-    return spell(text, encodings(specific_character_set)[0] if specific_character_set else "ascii")
-
-
-def spell(text: str, codec: str) -> str:
-    """The same for one of Python's codecs."""
     result = []
     for character in text:
         try:
