@@ -15,6 +15,8 @@ UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 LENIENT_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 # Most characters of a value (PS3.5 6.2); of a person name, of each component group.
 LONGEST = {"AE": 16, "AS": 4, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024}
+# What PS3.18 F.2.2 calls the component groups of a person name.
+NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 # Where ISO 2022 goes back to the initial character set (PS3.5 6.1.2.5.3).
 TEXT_DELIMITERS = set(b"\r\n\t\f\\")
 PN_DELIMITERS = set(b"^=\\")
@@ -187,16 +189,11 @@ def clean(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8").strip()
 
 
-def transliterate(text: str, specific_character_set: str) -> str:
-    """`text` in the nearest characters that the character set has, other scripts as they are spelt in Latin letters.
+def spell(text: str, codec: str) -> str:
+    """`text` in the nearest characters that a Python codec has, other scripts as they are spelt in Latin letters.
 
     `?` where there is none. No delimiter of values, components or groups comes of a character that was none.
     """
-    return spell(text, encodings(specific_character_set)[0] if specific_character_set else "ascii")
-
-
-def spell(text: str, codec: str) -> str:
-    """The same for one of Python's codecs."""
     result = []
     for character in text:
         try:

@@ -23,6 +23,7 @@ from radiology.services.key_images import (
     same_key,
     window_of,
 )
+from radiology.services.report_versions import is_withheld
 
 SIDE, SMALL = 800, 200
 
@@ -38,9 +39,7 @@ def key_image(request: PageRequest, public_id: uuid.UUID, image: uuid.UUID) -> H
         .filter(public_id=public_id)
         .first()
     )
-    if report is None:
-        return HttpResponse(status=404)
-    if report.held_at is not None and not request.user.may("reports.write"):
+    if report is None or is_withheld(report, request.user):
         return HttpResponse(status=404)
     try:
         found = find_key_image(report, image, drafts=request.user.may("reports.write"))

@@ -13,13 +13,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import InvalidValue, NotFound, RadiologyError, outcome_of
-from radiology.models import AuditAction, Report, ReportHold, ReportVersion
+from radiology.models import AuditAction, Report, ReportHold
 from radiology.notices import say
 from radiology.pages import next_address, refusal
 from radiology.services import audit, co_signatures, late_images, report_holds
 from radiology.services.access import require_password
-from radiology.services.report_differences import difference_of
-from radiology.services.report_versions import record
+from radiology.services.report_differences import chosen_versions, difference_of
+from radiology.services.report_versions import is_withheld, record
 from radiology.services.reports import withdraw_report
 
 PAGE = 50
@@ -38,7 +38,7 @@ def differences(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """
     try:
         report = report_of(request, public_id)
-        before, after = chosen_versions(report, request.GET.get("from", ""), request.GET.get("to", ""))
+        before, after = chosen_versions(report, _asked(request, "from"), _asked(request, "to"))
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
     co_signatures.note_seen(report, request.user)
@@ -140,25 +140,12 @@ def report_of(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = Fals
     return report
 
 
-def chosen_versions(report: Report, before: str, after: str) -> tuple[ReportVersion, ReportVersion]:
-    """The versions to be compared, by their numbers. Raises InvalidValue, NotFound."""
-    if before or after:
-        numbers = (_number(before, "from"), _number(after, "to"))
-    else:
-        latest = report.co_signatures.exclude(final_number=None).order_by("-pk").first()
-        numbers = (latest.number, latest.final_number or 0) if latest else (report.number - 1, report.number)
-    found = {each.number: each for each in report.versions.defer("pdf").filter(number__in=numbers)}
-    if len(found) < 2:
-        raise NotFound(_("There are no two such versions to be compared."), field="from")
-    return found[min(numbers)], found[max(numbers)]
-
-
 def shown_on_report(request: PageRequest, report: Report) -> dict[str, Any]:
     """What the report's page says beside the text, for its template."""
     writes = request.user.may("reports.write")
     return {
         "hold": report_holds.open_hold_of(report),
-        "withheld": report.held_at is not None and not writes,
+        "withheld": is_withheld(report, request.user),
         "late": late_images.open_of(report),
         "co": co_signatures.latest_of(report) if writes else None,
         "may_release": report_holds.may_decide(request.user) if report.held_at else False,
@@ -199,6 +186,10 @@ def _listed(request: PageRequest, template: str, found: Any) -> HttpResponse:
         "keys": KEYS,
     }
     return render(request, template, context)
+
+
+def _asked(request: PageRequest, name: str) -> int | None:
+    return _number(request.GET[name], name) if request.GET.get(name) else None
 
 
 def _number(text: str, field: str) -> int:

@@ -25,6 +25,7 @@ from integrations.hl7.outcome import Outcome
 from integrations.hl7.repeats import find_earlier
 from integrations.models import AcknowledgmentCode, Direction, Hl7Message, Hl7Peer, MessageState, ReplyType
 from radiology.errors import CannotUnderstand, RadiologyError
+from radiology.services.jobs import gave_way
 from radiology.services.rows import Added, Rewritten, Sought
 from radiology.services.whole import whole
 
@@ -35,7 +36,6 @@ BELL = "hl7_waiting"
 # How often the times of a peer are written, so that its row is not what everybody waits for.
 NOTED_EVERY = timedelta(seconds=5)
 ATTEMPTS = 5
-GAVE_WAY = {"40P01", "40001", "55P03"}
 OPEN = (MessageState.RECEIVED, MessageState.WAITING, MessageState.FAILED)
 # What is read of a message that is to be processed, beside its bytes where nobody has read them yet.
 _CLAIMED = (
@@ -265,7 +265,7 @@ def process(pk: int, *, message: Message | None = None) -> tuple[str, bytes]:
             except _Undone as undone:
                 return _fail(pk, undone)
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", "") not in GAVE_WAY or attempt == ATTEMPTS - 1:
+            if not gave_way(error) or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 

@@ -13,6 +13,7 @@ from integrations.models import Hl7Peer, UnknownProcedure
 from radiology.dicom import clean
 from radiology.errors import InvalidValue, NotFound
 from radiology.models import PregnancyStatus, Priority, Procedure
+from radiology.services.order_fields import IDENTIFIER_OF
 from radiology.services.order_procedures import ProcedureRequest
 from radiology.services.rows import Sought
 
@@ -149,13 +150,16 @@ def _content(group: _Group, message: Message, peer: Hl7Peer) -> OrderContent:
 
 def _values(group: _Group, message: Message, peer: Hl7Peer) -> dict[str, Any]:
     orc, obr, pid, pv1 = group.orc, group.obr, message.first("PID"), message.first("PV1")
+    people = {
+        "referring_physician_name": pv1.repetitions(8)[:1],
+        "requesting_physician": (obr.repetitions(16) or orc.repetitions(12))[:1],
+    }
     told: dict[str, Any] = {
         "priority": _priority(group),
         "requested_start": _start(group, peer),
         "reason_for_the_requested_procedure": values.coded_text(obr.repetitions(31)),
         "clinical_history": "\n".join(each.text(2) or each.text(1) for each in obr.repetitions(13)),
-        "referring_physician_name": values.person_name(pv1.repetitions(8)[:1], first=2),
-        "requesting_physician": values.person_name((obr.repetitions(16) or orc.repetitions(12))[:1], first=2),
+        **{name: values.person_name(said, first=2) for name, said in people.items()},
         "requesting_service": orc.text(17, 2) or orc.text(17),
         "current_patient_location": values.location(pv1, 3),
         "admission_id": pv1.text(19) or pid.text(18),
@@ -164,14 +168,8 @@ def _values(group: _Group, message: Message, peer: Hl7Peer) -> dict[str, Any]:
         "pregnancy_status": PregnancyStatus.YES.value if PREGNANT in pv1.value(15).texts() else "",
     }
     given = {name: value for name, value in told.items() if value}
-    requesting = obr.repetitions(16) or orc.repetitions(12)
-    for name, number, people in (
-        ("referring_physician_name", "referring_physician_identifier", pv1.repetitions(8)),
-        ("requesting_physician", "requesting_physician_identifier", requesting),
-    ):
-        said = " ".join(clean(people[0].text(1)).split())[:64] if people else ""
-        # Whoever is named without a number has none: that of who was named before is not theirs.
-        if said or name in given:
+    for name, number in IDENTIFIER_OF.items():
+        if said := " ".join(clean("".join(each.text(1) for each in people[name])).split())[:64]:
             given[number] = said
     return given
 

@@ -11,6 +11,7 @@ from pydicom.valuerep import validate_value
 from integrations.orthanc.tags import keyword_of, tag_of
 from pacs.services.elements import LONG_VR, dictionary_vr, private_vr
 from pacs.services.metadata import BINARY, NUMBERS, ONE_TEXT
+from radiology.dicom import NAME_GROUPS
 from radiology.errors import InvalidValue
 
 DATA_URI = re.compile(r"data:[^,]{0,128};base64,")
@@ -122,7 +123,6 @@ def _of_text(name: str, vr: str, value: str) -> Element:
     except (ValueError, OverflowError) as error:
         raise wrong from error
     if vr == "PN":
-        groups = ("Alphabetic", "Ideographic", "Phonetic")
-        names = [dict(zip(groups, part.split("="), strict=False)) for part in parts]
+        names = [dict(zip(NAME_GROUPS, part.split("="), strict=False)) for part in parts]
         return {"vr": vr, "Value": [{key: text for key, text in each.items() if text} or None for each in names]}
     return {"vr": vr, "Value": [part or None for part in parts]}

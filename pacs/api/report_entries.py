@@ -9,6 +9,7 @@ from django.urls import reverse
 from pacs.api.order_entries import patient_of_entry, requested_entry
 from pacs.api.report_watch_entries import Beside, beside_of, watch_entry
 from radiology.models import Report, ReportVersion
+from radiology.services.report_versions import is_withheld
 
 
 def report_entry(
@@ -59,11 +60,6 @@ def report_entry(
         entry["draft"] = report.draft
         entry["draft_by"] = report.draft_by.get_username() if report.draft_by else ""
     return entry
-
-
-def is_withheld(report: Report, who: Any) -> bool:
-    """Whether what a report says is not for `who` while it is held."""
-    return report.held_at is not None and not who.may("reports.write")
 
 
 def newest_versions(reports: list[Report]) -> dict[int, ReportVersion]:

@@ -15,10 +15,9 @@ from pacs.api.report_watch_entries import difference_entry
 from pacs.api.reports import record_read
 from radiology.api.operations import json_answer, json_body, operation, text_of
 from radiology.api.parameters import Parameter
-from radiology.errors import Conflict, InvalidValue, NotFound
-from radiology.models import Report, ReportVersion
 from radiology.services import audit, co_signatures, late_images, report_holds
-from radiology.services.report_differences import difference_of
+from radiology.services.report_differences import chosen_versions, difference_of
+from radiology.services.report_versions import require_given_out
 
 
 class ReturnReport(ReportChange):
@@ -105,7 +104,8 @@ class ReportDifferences(ReportView):
     @operation(
         tag="Reports",
         summary="Compare two versions word by word",
-        description="Without `from` and `to`: the last two.",
+        description="Without `from` and `to`: what the supervisor made of the resident's version, else the last "
+        "change. The earlier stands first, however they are named.",
         path=["report"],
         parameters=[
             Parameter("from", "Number of the earlier version.", example="1", pattern=r"[0-9]{1,9}"),
@@ -116,18 +116,8 @@ class ReportDifferences(ReportView):
     )
     def get(self, request: Any, report: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
-        if found.held_at is not None and not request.user.may("reports.write"):
-            raise Conflict("This report is held: nothing of it is given out.", field="report")
-        before, after = self._versions(found)
-        record_read(request, found)
+        require_given_out(found, request.user)
+        first, second = (int(each) if each else None for each in (self.asked["from"], self.asked["to"]))
+        before, after = chosen_versions(found, first, second)
+        record_read(request, found, compared=[before.number, after.number])
         return json_answer(request, difference_entry(difference_of(before, after), before.number, after.number))
-
-    def _versions(self, report: Report) -> tuple[ReportVersion, ReportVersion]:
-        asked = [self.asked["from"], self.asked["to"]]
-        if any(asked) and not all(asked):
-            raise InvalidValue("Say both from and to, or neither.", field="from" if asked[1] else "to")
-        numbers = sorted(int(each) for each in asked) if all(asked) else [report.number - 1, report.number]
-        rows = {each.number: each for each in report.versions.defer("pdf").filter(number__in=numbers)}
-        if len(rows) < 2:
-            raise NotFound("There are no two such versions.", field="from")
-        return rows[numbers[0]], rows[numbers[1]]

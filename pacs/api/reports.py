@@ -15,18 +15,18 @@ from pacs.api import report_shapes as shapes
 from pacs.api.access import CURSOR, LIMIT, linked
 from pacs.api.order_bodies import require_known
 from pacs.api.report_access import ReportView, procedure_to_report, procedures_of_study, report_of, reports_of
-from pacs.api.report_entries import is_withheld, newest_versions, report_entry, report_version_entry
+from pacs.api.report_entries import newest_versions, report_entry, report_version_entry
 from pacs.api.report_watch_entries import beside_of
 from pacs.dicomweb.addresses import origin
 from radiology.api.operations import file_answer, json_answer, json_body, operation, text_of
 from radiology.api.pages import cursor_of, place_of, with_cursor
 from radiology.api.parameters import Parameter
-from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
-from radiology.models import AuditAction, ReportOrigin, ReportStatus, RequestedProcedure, User
+from radiology.errors import InvalidValue, NotAllowed, NotFound
+from radiology.models import AuditAction, Report, ReportOrigin, ReportStatus, RequestedProcedure, User
 from radiology.services import audit, report_pdf
 from radiology.services.attached_reports import LARGEST_PDF, attach_report
 from radiology.services.key_images import find_key_image, picture_of
-from radiology.services.report_versions import Content
+from radiology.services.report_versions import Content, record, require_given_out
 from radiology.services.reports import write_draft
 
 NEWEST_FIRST = ["-pk"]
@@ -178,8 +178,7 @@ class ReportVersions(ReportView):
     )
     def get(self, request: Any, report: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
-        if is_withheld(found, request.user):
-            raise Conflict("This report is held: nothing of it is given out.", field="report")
+        require_given_out(found, request.user)
         record_read(request, found)
         here, versions = origin(request), found.versions.defer("pdf")
         return json_answer(request, {"data": [report_version_entry(each, found, here) for each in versions]})
@@ -200,8 +199,7 @@ class ReportPdf(ReportView):
         found = report_of(request.user, report)
         if not found.number:
             raise NotFound("Nothing of this report is published yet.", field="report")
-        if found.held_at is not None:
-            raise Conflict("This report is held: nothing of it is given out.", field="report")
+        require_given_out(found)
         record_read(request, found)
         headers = {
             "Content-Disposition": content_disposition_header(False, report_pdf.file_name(found)) or "inline",
@@ -224,26 +222,15 @@ class ReportKeyImage(ReportView):
     )
     def get(self, request: Any, report: uuid.UUID, key_image: uuid.UUID) -> HttpResponse:
         found = report_of(request.user, report)
-        if is_withheld(found, request.user):
-            raise Conflict("This report is held: nothing of it is given out.", field="report")
+        require_given_out(found, request.user)
         image = find_key_image(found, key_image, drafts=False)
         picture = picture_of(found, image, side=LARGEST_SIDE)
         record_read(request, found)
         return HttpResponse(picture, content_type="image/jpeg", headers={"X-Content-Type-Options": "nosniff"})
 
 
-def record_read(request: Any, report: Any) -> None:
-    procedure = report.requested_procedure_ref
-    audit.record(
-        event="report",
-        action=AuditAction.READ,
-        who=request.user,
-        address=audit.address_of(request),
-        site_id=report.site_id,
-        patient_id=procedure.order_ref.patient_ref_id,
-        study_instance_uid=procedure.study_instance_uid,
-        detail={"report": str(report.public_id)},
-    )
+def record_read(request: Any, report: Report, **detail: Any) -> None:
+    record(report, request.user, audit.address_of(request), AuditAction.READ, detail)
 
 
 def moment_of(text: str, field: str) -> datetime:

@@ -7,9 +7,9 @@ from xml.parsers import expat
 
 from pydicom.datadict import keyword_for_tag
 
+from radiology.dicom import NAME_GROUPS
 from radiology.errors import CannotUnderstand
 
-GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 WHOLE_NUMBERS = {"IS", "US", "SS", "UL", "SL", "UV", "SV"}
 NUMBERS = {"DS", "FL", "FD"}
@@ -158,7 +158,7 @@ def _value(child: Element, vr: str, depth: int) -> Any:
         return {
             group.tag: "^".join(_component(group, name) for name in COMPONENTS).rstrip("^")
             for group in child
-            if group.tag in GROUPS
+            if group.tag in NAME_GROUPS
         }
     if child.tag != "Value":
         raise CannotUnderstand(f"The XML holds a value of a kind that is not known in {vr or 'an attribute'}.")

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydicom.charset import convert_encodings, custom_encoders
 
-from pacs.dimse.answer_encoding import CHARACTER_SET, texts_of
+from pacs.dimse.answer_encoding import texts_of
+from pacs.services.json_encoding import SPECIFIC_CHARACTER_SET
 
 _ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -34,7 +35,7 @@ def little_endian(attributes: Mapping[str, dict[str, Any]], *, is_implicit_vr: b
 
 
 def _codec(attributes: Mapping[str, dict[str, Any]], inherited: str) -> str:
-    element = attributes.get(CHARACTER_SET)
+    element = attributes.get(SPECIFIC_CHARACTER_SET)
     if element is None:
         return inherited
     terms = element.get("Value", [])

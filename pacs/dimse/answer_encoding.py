@@ -9,11 +9,12 @@ from pydicom.dataelem import DataElement
 from pydicom.sequence import Sequence
 
 from pacs.dimse.identifiers import TEXT_VR
+from pacs.services.json_encoding import SPECIFIC_CHARACTER_SET, decimal
 from pacs.services.metadata import Attributes
-from radiology.dicom import encodings, fit, transliterate
+from radiology.dicom import NAME_GROUPS, encodings, fit, spell
 
 BINARY_NUMBERS = {"FD", "FL", "SL", "SS", "UL", "US"}
-CHARACTER_SET = "00080005"
+LONGEST_DS = 16
 ANY_DEVICE_READS, EVERYTHING = "ISO_IR 100", "ISO_IR 192"
 
 
@@ -36,6 +37,7 @@ class AnswerEncoding:
         self.fitting = fitting
         self.node_set = node_set if _is_known(node_set) else ""
         self.request_set = request_set if _is_known(request_set) else ""
+        self._codecs = encodings(self.node_set or self.request_set)
 
     def attributes(self, answer: Mapping[str, dict[str, Any]]) -> Attributes:
         """`answer` with the texts that are written, and the character set that they are written in."""
@@ -43,24 +45,22 @@ class AnswerEncoding:
         character_set = self.node_set or self._of_request(characters)
         replaced = {}
         if self.node_set and characters:
-            codecs = encodings(self.node_set)
-            first = "" if codecs[0] == "iso8859" else self.node_set
-            replaced = {ord(c): transliterate(c, first) for c in characters if not _holds(codecs, c)}
+            first = "ascii" if self._codecs[0] == "iso8859" else self._codecs[0]
+            replaced = {ord(c): spell(c, first) for c in characters if not _holds(self._codecs, c)}
         has_items = any(each["vr"] == "SQ" for each in answer.values())  # which may name a character set of their own
         written = self._written(answer, replaced) if replaced or self.fitting or has_items else dict(answer)
-        written[CHARACTER_SET] = {"vr": "CS", "Value": character_set.split("\\")}
+        written[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": character_set.split("\\")}
         return written
 
     def _of_request(self, characters: set[str]) -> str:
         if not characters:
             return self.request_set or ANY_DEVICE_READS
-        codecs = encodings(self.request_set)
-        if all(_holds(codecs, character) for character in characters):
+        if all(_holds(self._codecs, character) for character in characters):
             return self.request_set or ANY_DEVICE_READS
         return EVERYTHING
 
     def _written(self, answer: Mapping[str, dict[str, Any]], replaced: Mapping[int, str]) -> Attributes:
-        return {tag: self._element(each, replaced) for tag, each in answer.items() if tag != CHARACTER_SET}
+        return {tag: self._element(each, replaced) for tag, each in answer.items() if tag != SPECIFIC_CHARACTER_SET}
 
     def _element(self, element: dict[str, Any], replaced: Mapping[int, str]) -> dict[str, Any]:
         vr, values = element["vr"], element.get("Value", [])
@@ -80,7 +80,7 @@ def texts_of(vr: str, values: list[Any]) -> list[str]:
     """The values of an element of text as they are written; those of a name may be objects of its groups."""
     if vr == "PN":
         return [each if isinstance(each, str) else _name(each or {}) for each in values]
-    return [each if isinstance(each, str) else "" if each is None else str(each) for each in values]
+    return [each if isinstance(each, str) else "" if each is None else _number(vr, each) for each in values]
 
 
 def data_set_of(attributes: Mapping[str, dict[str, Any]]) -> Dataset:
@@ -104,8 +104,13 @@ def _value(vr: str, values: list[Any]) -> Any:
     return values or None if len(values) != 1 else values[0]
 
 
+def _number(vr: str, value: Any) -> str:
+    text = str(value)
+    return decimal(value) if vr == "DS" and len(text) > LONGEST_DS else text
+
+
 def _name(groups: Mapping[str, str]) -> str:
-    return "=".join(groups.get(each, "") for each in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    return "=".join(groups.get(each, "") for each in NAME_GROUPS).rstrip("=")
 
 
 def _is_known(character_set: str) -> bool:

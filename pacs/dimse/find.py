@@ -64,7 +64,7 @@ def _answers(
             if item and tag in answer:
                 answer[tag] = only(answer[tag], item)
         attributes = encoding.attributes(answer)
-        attributes["00080052"] = {"vr": "CS", "Value": [found.level.value]}
+        attributes[f"{QUERY_LEVEL:08X}"] = {"vr": "CS", "Value": [found.level.value]}
         yield status, attributes
 
 

@@ -10,7 +10,7 @@ from django.db.models import Count, Sum
 from pacs.models import Instance, RequestAttributes, Series, Study
 from pacs.services.attributes import BY_KEYWORD, Attribute, Kind, Level, attribute, known_at
 from pacs.services.overlay import laid_over
-from radiology.dicom import PersonName
+from radiology.dicom import NAME_GROUPS, PersonName
 from radiology.models import Patient, PatientIdentifier
 
 Row = Patient | Study | Series | Instance
@@ -182,7 +182,7 @@ def element(vr: str, value: Any) -> Element:
 
 def name_json(raw: str) -> dict[str, str]:
     """A person name as an object of its component groups (PS3.18 F.2.2)."""
-    names = zip(("Alphabetic", "Ideographic", "Phonetic"), PersonName(raw).groups, strict=True)
+    names = zip(NAME_GROUPS, PersonName(raw).groups, strict=True)
     return {group: text for group, text in names if text}
 
 
@@ -191,8 +191,7 @@ def texts(found: Element) -> list[str]:
     values = found.get("Value", [])
     if found.get("vr") == "PN":
         names = [value for value in values if isinstance(value, dict)]
-        groups = ("Alphabetic", "Ideographic", "Phonetic")
-        return ["=".join(name.get(group, "") for group in groups) for name in names]
+        return ["=".join(name.get(group, "") for group in NAME_GROUPS) for name in names]
     return [str(value) for value in values if not isinstance(value, dict)]
 
 

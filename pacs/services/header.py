@@ -16,7 +16,7 @@ from typing import IO, Any
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from radiology.dicom import PersonName, clean, decode, encodings
+from radiology.dicom import NAME_GROUPS, PersonName, clean, decode, encodings
 from radiology.errors import CannotUnderstand
 
 MAX_DEPTH = 64
@@ -383,7 +383,7 @@ class _Walk:
 
 
 def _name_json(value: str) -> dict[str, str]:
-    names = dict(zip(("Alphabetic", "Ideographic", "Phonetic"), PersonName(value).groups, strict=True))
+    names = dict(zip(NAME_GROUPS, PersonName(value).groups, strict=True))
     return {key: text for key, text in names.items() if text}
 
 

@@ -12,12 +12,12 @@ from pacs.services.elements import LONG_VR, PIXEL_DATA
 from pacs.services.encoding import ITEM_END, ITEM_START, SEQUENCE_END, WHOLE
 from pacs.services.header import ITEM, MAX_DEPTH, UNDEFINED
 from pacs.services.metadata import BINARY, NUMBERS, ONE_TEXT, REFERABLE
+from radiology.dicom import NAME_GROUPS
 from radiology.errors import CannotUnderstand
 
 SPECIFIC_CHARACTER_SET = "00080005"
 TEXT = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 VRS = BINARY | set(NUMBERS) | TEXT | {"AT", "DS", "IS", "PN", "SQ"}
-GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 # What a server says of an object when it gives its metadata, and is no part of it.
 OF_THE_SERVER = {"00080054", "00080056", "00081190", "00083002"}
 LARGEST = 0xFFFFFFFE
@@ -202,7 +202,7 @@ def _text(vr: str, value: Any) -> str:
     if vr == "PN":
         if isinstance(value, str):
             return value
-        return "=".join(str(value.get(group, "")) for group in GROUPS).rstrip("=")
+        return "=".join(str(value.get(group, "")) for group in NAME_GROUPS).rstrip("=")
     if vr == "DS":
         return value.strip() if isinstance(value, str) else decimal(_number(value, float))
     if vr == "IS":

@@ -4,11 +4,11 @@ from collections.abc import Collection
 from io import BytesIO
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from PIL import Image, ImageOps
 
 from pacs.models import WRITTEN, Instance, Location
+from pacs.models.instance import InstanceQuerySet
 from pacs.services.render import render_frame
 from radiology.errors import NotFound
 from radiology.services.key_images import ArchivedImage, KeyImage
@@ -20,15 +20,27 @@ FIELDS = (
 )  # fmt: skip
 
 
+def shown_of(*, patient: int, site: int | None, instances: Collection[str]) -> InstanceQuerySet:
+    """Those of these SOP Instance UIDs that a site's archive shows now, of this patient (an id)."""
+    return Instance.objects.filter(
+        site=site,
+        sop_instance_uid__in=instances,
+        removed_at=None,
+        series_ref__removed_at=None,
+        series_ref__study_ref__deleted_at=None,
+        series_ref__study_ref__patient_ref=patient,
+    )
+
+
 class ArchivedImages:
     """See `radiology.services.key_images.Archive`."""
 
     def images(
         self, *, patient: int, site: int | None, instances: Collection[str], who: Any = None
     ) -> dict[str, ArchivedImage]:
-        found = _shown(patient, site).filter(sop_instance_uid__in=instances)
+        found = shown_of(patient=patient, site=site, instances=instances)
         if who is not None:
-            found = found.filter(pk__in=Instance.objects.visible_to(who).values("pk"))
+            found = found.visible_to(who)
         rows = found.exclude(series_ref__modality__in=WRITTEN).values_list(*FIELDS)
         return {
             uid: ArchivedImage(
@@ -46,7 +58,7 @@ class ArchivedImages:
         }
 
     def picture(self, *, patient: int, site: int | None, image: KeyImage, side: int, quality: int) -> bytes:
-        here = _shown(patient, site).filter(sop_instance_uid=image["instance"])
+        here = shown_of(patient=patient, site=site, instances=[image["instance"]])
         location = (
             Location.objects.current()
             .filter(instance_ref__in=here)
@@ -68,13 +80,3 @@ class ArchivedImages:
         made = BytesIO()
         ImageOps.invert(drawn).save(made, "JPEG", quality=quality)
         return made.getvalue()
-
-
-def _shown(patient: int, site: int | None) -> QuerySet[Instance]:
-    return Instance.objects.filter(
-        site=site,
-        removed_at=None,
-        series_ref__removed_at=None,
-        series_ref__study_ref__deleted_at=None,
-        series_ref__study_ref__patient_ref=patient,
-    )

@@ -19,7 +19,7 @@ from pacs.services.elements import PIXELS, WORD, Kind, Token, ValueRepresentatio
 from pacs.services.encoding import BLOCK, swapped
 from pacs.services.outgoing import syntax_as_stored
 from pacs.services.overlay import lay_over_json, overlay_of
-from radiology.dicom import PersonName, decode, encodings
+from radiology.dicom import NAME_GROUPS, PersonName, decode, encodings
 from radiology.errors import CannotUnderstand, NotFound, OutOfResources
 
 log = structlog.get_logger(__name__)
@@ -304,7 +304,7 @@ def _valid(text: str) -> str:
 
 
 def _name(text: str) -> dict[str, str] | None:
-    names = dict(zip(("Alphabetic", "Ideographic", "Phonetic"), PersonName(text).groups, strict=True))
+    names = dict(zip(NAME_GROUPS, PersonName(text).groups, strict=True))
     return {key: name for key, name in names.items() if name} or None
 
 

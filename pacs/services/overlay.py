@@ -12,14 +12,13 @@ from typing import Any
 from django.conf import settings
 
 from pacs.models import Series
-from radiology.dicom import decode
+from radiology.dicom import NAME_GROUPS, decode
 
 ORIGINAL_ATTRIBUTES_SEQUENCE = 0x04000561
 SPECIFIC_CHARACTER_SET = 0x00080005
 # Laid over only where the object has them: their presence says something by itself.
 ONLY_WHERE_PRESENT = frozenset({0x00200062})
 TEXT_VR = {"SH", "LO", "ST", "LT", "PN", "UC", "UT"}
-GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 Element = dict[str, Any]
 
@@ -110,7 +109,7 @@ def text_of(element: Element | None) -> str:
 
 
 def _name(value: Mapping[str, str]) -> str:
-    return "=".join(value.get(group, "") for group in GROUPS).rstrip("=")
+    return "=".join(value.get(group, "") for group in NAME_GROUPS).rstrip("=")
 
 
 def padded(vr: str, value: bytes) -> bytes:

@@ -10,15 +10,14 @@ from pydicom import Dataset
 
 from pacs.models import Study
 from pacs.services.key_images import ArchivedImages
-from pacs.services.report_document import coded, reference, whole_text
+from pacs.services.report_document import whole_text
+from pacs.services.sr_content import Code, Reference, container, image, text_item
 from radiology.models import ReportVersion
 from radiology.services.key_images import place_of, window_of
 
 # CID 7001, and what is said of a key image (TID 2010).
-HEADING = ("55113-5", "LN", "Key Images")
-DESCRIPTION = ("113012", "DCM", "Key Object Description")
-# Series, SOP class, SOP instance.
-Evidence = tuple[str, str, str]
+HEADING: Code = ("55113-5", "LN", "Key Images")
+DESCRIPTION: Code = ("113012", "DCM", "Key Object Description")
 
 
 def key_images_here(version: ReportVersion, study: Study) -> list[dict[str, Any]]:
@@ -36,62 +35,23 @@ def key_images_here(version: ReportVersion, study: Study) -> list[dict[str, Any]
     return [{**each, "study": now.study, "series": now.series, "sop_class": now.sop_class} for each, now in found]
 
 
-def with_key_images(
-    evidence: Sequence[Evidence], images: Sequence[Mapping[str, Any]], study: Study
-) -> Sequence[Evidence]:
-    """The images of the study that are named as evidence, the key images among them however large it is."""
-    named = set(evidence)
-    missing = sorted({_evidence(each) for each in images if each["study"] == study.study_instance_uid} - named)
-    if not missing:
-        return evidence
-    order: dict[str, list[Evidence]] = {}
-    for each in [*evidence, *missing]:
-        order.setdefault(each[0], []).append(each)
-    return [each for rows in order.values() for each in rows]
-
-
-def other_evidence(images: Sequence[Mapping[str, Any]], study: Study) -> dict[str, list[Evidence]]:
-    """Key images of other studies of the patient, by their study, sorted by their series."""
-    found: dict[str, set[Evidence]] = {}
-    for each in images:
-        if each["study"] != study.study_instance_uid:
-            found.setdefault(each["study"], set()).add(_evidence(each))
-    return {uid: sorted(rows) for uid, rows in found.items()}
+def key_image_references(images: Sequence[Mapping[str, Any]]) -> list[Reference]:
+    """Each image once, sorted by its study and series."""
+    return sorted({(each["study"], each["series"], each["sop_class"], each["instance"]) for each in images})
 
 
 def key_image_section(images: Sequence[Mapping[str, Any]]) -> list[Dataset]:
     """A container with each image, followed by what is said of it; nothing without images."""
     if not images:
         return []
-    section = Dataset()
-    section.RelationshipType, section.ValueType = "CONTAINS", "CONTAINER"
-    section.ConceptNameCodeSequence = [coded(*HEADING)]
-    section.ContinuityOfContent = "SEPARATE"
-    section.ContentSequence = [
-        item for number, image in enumerate(images, 1) for item in (_image(image), _description(number, image))
-    ]
-    return [section]
+    content = [item for number, each in enumerate(images, 1) for item in _shown(number, each)]
+    return [container("CONTAINS", HEADING, content)]
 
 
-def _image(image: Mapping[str, Any]) -> Dataset:
-    """Image Reference Macro (PS3.3 C.18.4)."""
-    item = Dataset()
-    item.RelationshipType, item.ValueType = "CONTAINS", "IMAGE"
-    named = reference(image["sop_class"], image["instance"])
-    if image["frame"] is not None:
-        named.ReferencedFrameNumber = [image["frame"]]
-    item.ReferencedSOPSequence = [named]
-    return item
-
-
-def _description(number: int, image: Mapping[str, Any]) -> Dataset:
-    item = Dataset()
-    item.RelationshipType, item.ValueType = "CONTAINS", "TEXT"
-    item.ConceptNameCodeSequence = [coded(*DESCRIPTION)]
-    parts = [image["caption"], place_of(image), window_of(image)]
-    item.TextValue = whole_text(f"{number}: " + " · ".join(part for part in parts if part)) or "-"
-    return item
-
-
-def _evidence(image: Mapping[str, Any]) -> Evidence:
-    return image["series"], image["sop_class"], image["instance"]
+def _shown(number: int, chosen: Mapping[str, Any]) -> tuple[Dataset, Dataset]:
+    parts = [chosen["caption"], place_of(chosen), window_of(chosen)]
+    words = whole_text(f"{number}: " + " · ".join(part for part in parts if part)) or "-"
+    return (
+        image("CONTAINS", chosen["sop_class"], chosen["instance"], chosen["frame"]),
+        text_item("CONTAINS", DESCRIPTION, words),
+    )

@@ -7,25 +7,26 @@ Identifiers are those of the viewer's tools, by which it opens them again.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from django.conf import settings
 from pydicom import Dataset
 from pydicom.uid import ComprehensiveSRStorage
 
 from pacs.models import Instance, ReportObjectKind, Study
+from pacs.services.key_images import shown_of
 from pacs.services.report_document import coded, derived_uid, document, organisation, part10, signer_of
 from pacs.services.report_measurements import Figure, Measured, Point
-from pacs.services.report_sr import LANGUAGES, Predecessor, describe
+from pacs.services.report_sr import Predecessor, describe
 from pacs.services.sr_content import (
     CONTEXT,
     Code,
-    Evidence,
-    code_item,
+    Reference,
     container,
     device_observer,
     image,
     item,
+    language_item,
     of_study,
     person_observer,
+    set_evidence,
     template,
     text_item,
     uid_item,
@@ -79,15 +80,9 @@ class OnImage:
 
 def on_images(measured: Sequence[Measured], study: Study) -> list[OnImage]:
     """Those whose image the archive shows, of this patient, and of which something can be said in codes."""
-    shown = Instance.objects.filter(
-        site=study.site_id,
-        sop_instance_uid__in={each.sop_instance_uid for each in measured},
-        removed_at=None,
-        series_ref__removed_at=None,
-        series_ref__study_ref__deleted_at=None,
-        series_ref__study_ref__patient_ref=study.patient_ref_id,
-    ).select_related("series_ref__study_ref")
-    by_uid = {each.sop_instance_uid: each for each in shown}
+    wanted = {each.sop_instance_uid for each in measured}
+    shown = shown_of(patient=study.patient_ref_id, site=study.site_id, instances=wanted)
+    by_uid = {each.sop_instance_uid: each for each in shown.select_related("series_ref__study_ref")}
     return [
         OnImage(each, by_uid[each.sop_instance_uid])
         for each in measured
@@ -106,17 +101,12 @@ def measurement_report(
     if predecessor is not None:
         former = (predecessor.series_instance_uid, str(ComprehensiveSRStorage), predecessor.sop_instance_uid)
         made.PredecessorDocumentsSequence = [of_study(predecessor.study_instance_uid, [former])]
-    _evidence(made, study, found)
+    set_evidence(made, study.study_instance_uid, sorted({_reference(each.instance) for each in found}))
     made.ValueType, made.ContinuityOfContent = "CONTAINER", "SEPARATE"
     made.ConceptNameCodeSequence = [coded(*REPORT)]
     made.ContentTemplateSequence = [template("1500")]
-    language = settings.LANGUAGE_CODE
     made.ContentSequence = [
-        code_item(
-            "HAS CONCEPT MOD",
-            ("121049", "DCM", "Language of Content Item and Descendants"),
-            (language, "RFC5646", LANGUAGES[language]),
-        ),
+        language_item(),
         *_observers(version, study),
         *_procedures(made),
         _library(found),
@@ -141,20 +131,10 @@ def _procedures(made: Dataset) -> list[Dataset]:
     return [reported]
 
 
-def _evidence(made: Dataset, study: Study, found: Sequence[OnImage]) -> None:
-    own: set[Evidence] = set()
-    others: dict[str, set[Evidence]] = {}
-    for each in found:
-        series = each.instance.series_ref
-        at = (series.series_instance_uid, each.instance.sop_class_uid, each.instance.sop_instance_uid)
-        if series.study_ref_id == study.pk:
-            own.add(at)
-        else:
-            others.setdefault(series.study_ref.study_instance_uid, set()).add(at)
-    if own:
-        made.CurrentRequestedProcedureEvidenceSequence = [of_study(study.study_instance_uid, sorted(own))]
-    if others:
-        made.PertinentOtherEvidenceSequence = [of_study(uid, sorted(each)) for uid, each in sorted(others.items())]
+def _reference(instance: Instance) -> Reference:
+    series = instance.series_ref
+    study = series.study_ref
+    return study.study_instance_uid, series.series_instance_uid, instance.sop_class_uid, instance.sop_instance_uid
 
 
 def _library(found: Sequence[OnImage]) -> Dataset:

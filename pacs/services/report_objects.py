@@ -24,7 +24,7 @@ from pacs.services.rejection_filing import file_note
 from pacs.services.report_document import sop_instance_uid_of
 from pacs.services.report_encapsulated import encapsulated_report
 from pacs.services.report_measurement_sr import measurement_report, on_images
-from pacs.services.report_measurements import measured_in
+from pacs.services.report_measurements import Measured, measured_in
 from pacs.services.report_sr import Predecessor, evidence_of, says_anything, structured_report
 from pacs.services.store import StoreOutcome, store_instances
 from pacs.signals import studies_sought
@@ -150,7 +150,8 @@ def _store(version: ReportVersion) -> str:
     study = _home(report.requested_procedure_ref)
     if study is None:
         return ""
-    wanted = _missing(version, study)
+    measured = measured_in(version)
+    wanted = _missing(version, study, measured)
     pdf, why = b"", ""
     if ReportObjectKind.PDF in wanted:
         try:
@@ -161,7 +162,7 @@ def _store(version: ReportVersion) -> str:
             log.error("report stored without PDF", report=str(report.public_id), reason=why)
     if wanted:
         with transaction.atomic():
-            _make(version, study, wanted, pdf)
+            _make(version, study, wanted, measured, pdf)
     return why
 
 
@@ -171,12 +172,12 @@ def _home(procedure: RequestedProcedure) -> Study | None:
     return min(found, key=lambda each: each.study_instance_uid != procedure.study_instance_uid, default=None)
 
 
-def _missing(version: ReportVersion, study: Study) -> set[ReportObjectKind]:
+def _missing(version: ReportVersion, study: Study, measured: Sequence[Measured]) -> set[ReportObjectKind]:
     """What the site wants of a version and is not stored; what was taken out of this study comes back."""
     wanted = set(KINDS[ReportObjects(study.site.report_objects)])
     if not says_anything(version):
         wanted.discard(ReportObjectKind.SR)
-    if ReportObjectKind.MEASUREMENTS in wanted and not measured_in(version):
+    if not measured:
         wanted.discard(ReportObjectKind.MEASUREMENTS)
     rows = list(ReportObject.objects.filter(version_ref=version, kind__in=wanted).select_related("removal"))
     for row in rows:
@@ -186,10 +187,17 @@ def _missing(version: ReportVersion, study: Study) -> set[ReportObjectKind]:
     return wanted - {ReportObjectKind(row.kind) for row in rows if row.removal is None}
 
 
-def _make(version: ReportVersion, study: Study, wanted: Collection[ReportObjectKind], pdf: bytes) -> None:
+def _make(
+    version: ReportVersion,
+    study: Study,
+    wanted: Collection[ReportObjectKind],
+    measured: Sequence[Measured],
+    pdf: bytes,
+) -> None:
     """Inside the caller's transaction, which holds the study and the report until it ends.
 
-    In this order, as whoever moves images does, who then holds the report.
+    In this order, as whoever moves images does, who then holds the report. Once a newer version is stored, nothing
+    of an older one follows it.
     """
     lock_studies([study.pk])
     report = Report.objects.select_for_update(of=("self",), no_key=True).get(pk=version.report_ref_id)
@@ -198,25 +206,27 @@ def _make(version: ReportVersion, study: Study, wanted: Collection[ReportObjectK
     if held is None or report.status == ReportStatus.ENTERED_IN_ERROR or report.held_at is not None:
         return
     former = ReportObject.objects.filter(version_ref__report_ref=report, removal=None)
-    wanted = set(wanted) - {
-        ReportObjectKind(kind)
-        for kind in former.filter(version_ref__number__gte=version.number).values_list("kind", flat=True)
-    }
+    if former.filter(version_ref__number__gt=version.number).exists():
+        return
+    stored = former.filter(version_ref=version).values_list("kind", flat=True)
+    wanted = set(wanted) - {ReportObjectKind(kind) for kind in stored}
     if ReportObjectKind.SR in wanted:
-        predecessor = _predecessor(former.filter(version_ref__number__lt=version.number), held, ReportObjectKind.SR)
+        predecessor = _predecessor(former, held, ReportObjectKind.SR)
         made = structured_report(version=version, study=held, evidence=evidence_of(held), predecessor=predecessor)
         _file(version, held, ReportObjectKind.SR, made)
     if ReportObjectKind.MEASUREMENTS in wanted:
-        _make_measurements(version, held, former)
+        _make_measurements(version, held, measured, former)
     if ReportObjectKind.PDF in wanted:
         made = encapsulated_report(version=version, study=held, pdf=pdf)
         _file(version, held, ReportObjectKind.PDF, made)
 
 
-def _make_measurements(version: ReportVersion, study: Study, former: QuerySet[ReportObject]) -> None:
-    """Where images of them are here, and no later version is, which may have none."""
-    found = on_images(measured_in(version), study)
-    if not found or former.filter(version_ref__number__gt=version.number).exists():
+def _make_measurements(
+    version: ReportVersion, study: Study, measured: Sequence[Measured], former: QuerySet[ReportObject]
+) -> None:
+    """Where images of them are here."""
+    found = on_images(measured, study)
+    if not found:
         return
     kind = ReportObjectKind.MEASUREMENTS
     predecessor = _predecessor(former, study, kind)

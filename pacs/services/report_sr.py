@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
 from django.utils.dateparse import parse_datetime
 from pydicom import Dataset
 from pydicom.uid import BasicTextSRStorage
@@ -17,7 +16,6 @@ from pacs.services.report_document import (
     TITLE,
     coded,
     date_time,
-    derived_uid,
     document,
     is_verified,
     issuer,
@@ -30,10 +28,21 @@ from pacs.services.report_document import (
     whole_text,
     writer_of,
 )
-from pacs.services.report_key_images import key_image_section, key_images_here, other_evidence, with_key_images
-from pacs.services.sr_content import Code, Evidence
-from pacs.services.sr_content import item as _item
-from pacs.services.sr_content import of_study as _of_study
+from pacs.services.report_key_images import key_image_references, key_image_section, key_images_here
+from pacs.services.sr_content import (
+    CONTEXT,
+    Code,
+    Evidence,
+    container,
+    device_observer,
+    item,
+    language_item,
+    of_study,
+    person_observer,
+    set_evidence,
+    template,
+    text_item,
+)
 from radiology.dicom import fit
 from radiology.models import ReportSection, ReportStatus, ReportVersion, RequestedProcedure
 
@@ -54,7 +63,6 @@ SECTIONS: dict[ReportSection, tuple[Code, Code]] = {
     ReportSection.IMPRESSION: (("19005-8", "LN", "Impressions"), ("121073", "DCM", "Impression")),
 }
 ADDENDUM: tuple[Code, Code] = (("55107-7", "LN", "Addendum"), ("121106", "DCM", "Comment"))
-LANGUAGES = {"id": "Indonesian", "en": "English"}
 
 
 @dataclass(frozen=True)
@@ -89,22 +97,17 @@ def structured_report(
     describe(made, version, study)
     if predecessor is not None:
         former = [(predecessor.series_instance_uid, str(BasicTextSRStorage), predecessor.sop_instance_uid)]
-        made.PredecessorDocumentsSequence = [_of_study(predecessor.study_instance_uid, former)]
+        made.PredecessorDocumentsSequence = [of_study(predecessor.study_instance_uid, former)]
     images = key_images_here(version, study)
-    evidence = with_key_images(evidence, images, study)
-    if evidence:
-        made.CurrentRequestedProcedureEvidenceSequence = [_of_study(study.study_instance_uid, evidence)]
-    if others := other_evidence(images, study):
-        made.PertinentOtherEvidenceSequence = [_of_study(uid, found) for uid, found in others.items()]
+    uid = study.study_instance_uid
+    set_evidence(made, uid, [*((uid, *each) for each in evidence), *key_image_references(images)])
     made.ValueType, made.ContinuityOfContent = "CONTAINER", "SEPARATE"
     made.ConceptNameCodeSequence = [coded(*TITLE)]
-    template = Dataset()
-    template.MappingResource, template.TemplateIdentifier = "DCMR", "2000"
-    made.ContentTemplateSequence = [template]
+    made.ContentTemplateSequence = [template("2000")]
     made.ContentSequence = [
-        _language(),
+        language_item(),
         *_observer(version),
-        *[_observed(("121023", "DCM", "Procedure Code"), item) for item in _procedure_code(procedure)],
+        *[_observed_procedure(code) for code in _procedure_code(procedure)],
         *[_section(*SECTIONS[section], text) for section, text in version.texts],
         *[_addendum(each, study) for each in version.addenda],
         *key_image_section(images),
@@ -149,18 +152,18 @@ def _status(made: Dataset, version: ReportVersion, study: Study) -> None:
 
 def _request(procedure: RequestedProcedure, study: Study) -> Dataset:
     order = procedure.order_ref
-    item = Dataset()
-    item.StudyInstanceUID = study.study_instance_uid
-    item.ReferencedStudySequence = []  # type 2
-    item.AccessionNumber = whole("SH", order.accession_number)
-    if item.AccessionNumber and order.issuer_of_accession_number:
-        item.IssuerOfAccessionNumberSequence = [issuer(order.issuer_of_accession_number)]
-    item.PlacerOrderNumberImagingServiceRequest = whole("LO", order.placer_order_number)
-    item.FillerOrderNumberImagingServiceRequest = whole("LO", order.filler_order_number)
-    item.RequestedProcedureID = whole("SH", procedure.requested_procedure_id)
-    item.RequestedProcedureDescription = fit("LO", procedure.requested_procedure_description)
-    item.RequestedProcedureCodeSequence = _procedure_code(procedure)
-    return item
+    made = Dataset()
+    made.StudyInstanceUID = study.study_instance_uid
+    made.ReferencedStudySequence = []  # type 2
+    made.AccessionNumber = whole("SH", order.accession_number)
+    if made.AccessionNumber and order.issuer_of_accession_number:
+        made.IssuerOfAccessionNumberSequence = [issuer(order.issuer_of_accession_number)]
+    made.PlacerOrderNumberImagingServiceRequest = whole("LO", order.placer_order_number)
+    made.FillerOrderNumberImagingServiceRequest = whole("LO", order.filler_order_number)
+    made.RequestedProcedureID = whole("SH", procedure.requested_procedure_id)
+    made.RequestedProcedureDescription = fit("LO", procedure.requested_procedure_description)
+    made.RequestedProcedureCodeSequence = _procedure_code(procedure)
+    return made
 
 
 def _procedure_code(procedure: RequestedProcedure) -> list[Dataset]:
@@ -169,61 +172,34 @@ def _procedure_code(procedure: RequestedProcedure) -> list[Dataset]:
     return [coded(value, scheme, meaning)] if value and scheme else []
 
 
-def _language() -> Dataset:
-    """TID 1204: the language of the installation, in which its reports are written."""
-    item = _item("HAS CONCEPT MOD", "CODE", ("121049", "DCM", "Language of Content Item and Descendants"))
-    language = settings.LANGUAGE_CODE
-    item.ConceptCodeSequence = [coded(language, "RFC5646", LANGUAGES[language])]
-    return item
-
-
-def _observed(concept: Code, code: Dataset) -> Dataset:
-    item = _item("HAS OBS CONTEXT", "CODE", concept)
-    item.ConceptCodeSequence = [code]
-    return item
+def _observed_procedure(code: Dataset) -> Dataset:
+    observed = item(CONTEXT, "CODE", ("121023", "DCM", "Procedure Code"))
+    observed.ConceptCodeSequence = [code]
+    return observed
 
 
 def _observer(version: ReportVersion) -> list[Dataset]:
     """TID 1001, 1002: who wrote it and for which organisation; where nobody is named, the server that took it over."""
     name = writer_of(version) or signer_of(version)
     if name:
-        of = _item("HAS OBS CONTEXT", "TEXT", ("121009", "DCM", "Person Observer's Organization Name"))
-        of.TextValue = organisation(version.report_ref)
-        return [*_person(name), of]
-    uid = _item("HAS OBS CONTEXT", "UIDREF", ("121012", "DCM", "Device Observer UID"))
-    uid.UID = derived_uid("site", version.report_ref.site.code)
-    title = _item("HAS OBS CONTEXT", "TEXT", ("121013", "DCM", "Device Observer Name"))
-    title.TextValue = "Sinar"
-    device = ("121007", "DCM", "Device")
-    return [_observed(("121005", "DCM", "Observer Type"), coded(*device)), uid, title]
-
-
-def _person(name: str) -> list[Dataset]:
-    kind = _observed(("121005", "DCM", "Observer Type"), coded("121006", "DCM", "Person"))
-    who = _item("HAS OBS CONTEXT", "PNAME", ("121008", "DCM", "Person Observer Name"))
-    who.PersonName = name
-    return [kind, who]
+        return person_observer(name=name, organisation=organisation(version.report_ref))
+    return device_observer(version.report_ref.site)
 
 
 def _section(heading: Code, concept: Code, text: str) -> Dataset:
-    container = _item("CONTAINS", "CONTAINER", heading)
-    container.ContinuityOfContent = "SEPARATE"
-    words = _item("CONTAINS", "TEXT", concept)
-    words.TextValue = whole_text(text) or "-"
-    container.ContentSequence = [words]
-    return container
+    return container("CONTAINS", heading, [text_item("CONTAINS", concept, whole_text(text) or "-")])
 
 
 def _addendum(addendum: dict[str, str], study: Study) -> Dataset:
     """With who added it, and when."""
-    container = _section(*ADDENDUM, addendum.get("text", ""))
+    section = _section(*ADDENDUM, addendum.get("text", ""))
     at = _moment(addendum.get("at", ""))
     if at is not None:
-        container.ObservationDateTime = date_time(local(at, study))
+        section.ObservationDateTime = date_time(local(at, study))
     name = person(addendum.get("by", ""))
     if name:
-        container.ContentSequence = [*_person(name), *container.ContentSequence]
-    return container
+        section.ContentSequence = [*person_observer(name=name), *section.ContentSequence]
+    return section
 
 
 def _moment(text: str) -> datetime | None:

@@ -1,8 +1,8 @@
 """Pieces of structured reports: content items (PS3.3 C.17.3), references, observers (PS3.16 TID 1001 to 1004)."""
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable
 
+from django.conf import settings
 from pydicom import Dataset
 
 from pacs.services.part10 import IMPLEMENTATION_VERSION_NAME
@@ -13,6 +13,9 @@ from radiology.models import Role, Site, User
 Code = tuple[str, str, str]
 # Series, SOP class, SOP instance.
 Evidence = tuple[str, str, str]
+# Study, series, SOP class, SOP instance.
+Reference = tuple[str, str, str, str]
+LANGUAGES = {"id": "Indonesian", "en": "English"}
 CONTEXT = "HAS OBS CONTEXT"
 # Of CID 7452, Organizational Roles. Who has several is named by the first.
 ROLES: dict[Role, Code] = {
@@ -66,17 +69,31 @@ def image(relationship: str, sop_class_uid: str, sop_instance_uid: str, frame: i
     return made
 
 
-def of_study(study_instance_uid: str, objects: Sequence[Evidence]) -> Dataset:
-    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1); the objects come in the order of their series."""
+def of_study(study_instance_uid: str, objects: Iterable[Evidence]) -> Dataset:
+    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1): each series and object once, in the order given."""
     made = Dataset()
     made.StudyInstanceUID = study_instance_uid
     made.ReferencedSeriesSequence = []
-    for uid, rows in groupby(objects, lambda each: each[0]):
+    by_series: dict[str, list[Dataset]] = {}
+    for uid, sop_class, instance in dict.fromkeys(objects):
+        by_series.setdefault(uid, []).append(reference(sop_class, instance))
+    for uid, references in by_series.items():
         series = Dataset()
         series.SeriesInstanceUID = uid
-        series.ReferencedSOPSequence = [reference(sop_class, instance) for _, sop_class, instance in rows]
+        series.ReferencedSOPSequence = references
         made.ReferencedSeriesSequence.append(series)
     return made
+
+
+def set_evidence(made: Dataset, study_instance_uid: str, objects: Iterable[Reference]) -> None:
+    """SR Document General (PS3.3 C.17.2): what a document of this study is of, there and in other studies."""
+    by_study: dict[str, list[Evidence]] = {}
+    for uid, series, sop_class, instance in objects:
+        by_study.setdefault(uid, []).append((series, sop_class, instance))
+    if own := by_study.pop(study_instance_uid, None):
+        made.CurrentRequestedProcedureEvidenceSequence = [of_study(study_instance_uid, own)]
+    if by_study:
+        made.PertinentOtherEvidenceSequence = [of_study(uid, found) for uid, found in by_study.items()]
 
 
 def template(identifier: str) -> Dataset:
@@ -86,7 +103,14 @@ def template(identifier: str) -> Dataset:
     return made
 
 
-def person_observer(*, name: str, organisation: str, user: User | None) -> list[Dataset]:
+def language_item() -> Dataset:
+    """TID 1204: the language of the installation, in which its reports are written."""
+    language = settings.LANGUAGE_CODE
+    concept = ("121049", "DCM", "Language of Content Item and Descendants")
+    return code_item("HAS CONCEPT MOD", concept, (language, "RFC5646", LANGUAGES[language]))
+
+
+def person_observer(*, name: str, organisation: str = "", user: User | None = None) -> list[Dataset]:
     """TID 1003: somebody by their name (a PN); of a user also the login name and the role."""
     made = [
         code_item(CONTEXT, ("121005", "DCM", "Observer Type"), ("121006", "DCM", "Person")),
@@ -96,7 +120,8 @@ def person_observer(*, name: str, organisation: str, user: User | None) -> list[
     if user is not None:
         login = ("128774", "DCM", "Person Observer's Login Name")
         made.append(text_item(CONTEXT, login, user.get_username()))
-    made.append(text_item(CONTEXT, ("121009", "DCM", "Person Observer's Organization Name"), organisation))
+    if organisation:
+        made.append(text_item(CONTEXT, ("121009", "DCM", "Person Observer's Organization Name"), organisation))
     role = _role(user) if user is not None else None
     if role is not None:
         made.append(code_item(CONTEXT, ("121010", "DCM", "Person Observer's Role in the Organization"), role))

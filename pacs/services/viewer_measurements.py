@@ -32,7 +32,7 @@ from pacs.services.header import Header, scan
 from pacs.services.incoming import Received, Source, receive_part10
 from pacs.services.part10 import HEAD_SIZE, IMPLEMENTATION_VERSION_NAME
 from pacs.services.report_document import coded, derived_uid, identify, local, part10, person
-from pacs.services.sr_content import Evidence, device_observer, of_study, person_observer, template
+from pacs.services.sr_content import device_observer, of_study, person_observer, set_evidence, template
 from radiology.dicom import fit, is_uid, parse_da, parse_tm
 from radiology.errors import CannotUnderstand, NotAllowed, NotFound, TooLarge
 from radiology.models import User
@@ -180,15 +180,8 @@ def _series(received: Received, study: Study) -> str:
 
 def _references(made: Dataset, written: Dataset, study: Study) -> None:
     """What was measured, and which measurements these replace: once each, by study and series."""
-    found = dict.fromkeys(_named(written.get("CurrentRequestedProcedureEvidenceSequence") or []))
-    studies: dict[str, list[Evidence]] = {}
-    for uid, *evidence in found:
-        studies.setdefault(uid, []).append((evidence[0], evidence[1], evidence[2]))
-    own = studies.pop(study.study_instance_uid, [])
-    if own:
-        made.CurrentRequestedProcedureEvidenceSequence = [of_study(study.study_instance_uid, sorted(own))]
-    if studies:
-        made.PertinentOtherEvidenceSequence = [of_study(uid, sorted(each)) for uid, each in studies.items()]
+    measured = sorted(set(_named(written.get("CurrentRequestedProcedureEvidenceSequence") or [])))
+    set_evidence(made, study.study_instance_uid, measured)
     former = [each for each in _named(written.get("PredecessorDocumentsSequence") or []) if _is_here(each[3], study)]
     if former:
         documents = [(series, sop_class, instance) for _, series, sop_class, instance in former]

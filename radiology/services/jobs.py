@@ -24,6 +24,11 @@ FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(hours=1)
 # Deadlock and serialization failure.
 ROLLED_BACK = {"40P01", "40001"}
+# A lock that was not to be had in the time that a transaction wants to wait.
+LOCK_NOT_AVAILABLE = "55P03"
+# Whoever gave way lets the other finish first.
+ROLLED_BACK_DELAY = timedelta(seconds=1)
+GAVE_WAY = "It gave way to another transaction, and is done again."
 # A peer that has no place now is asked again after this long, as often as it takes.
 BUSY_DELAY = timedelta(seconds=15)
 # Of bulk jobs so many run at once, wherever: a worker has four threads, and others want some of them.
@@ -216,7 +221,8 @@ def run(*, job: Job) -> None:
     except Exception as error:
         if was_rolled_back(error):
             log.warning("job gave way to another transaction", job=job.pk, kind=job.kind)
-            _let_go(job, attempts=F("attempts") - 1, next_attempt_at=timezone.now())
+            again_at = timezone.now() + ROLLED_BACK_DELAY
+            _let_go(job, attempts=F("attempts") - 1, next_attempt_at=again_at, error=GAVE_WAY)
             return
         log.warning("job failed", job=job.pk, kind=job.kind, attempt=job.attempts, error=type(error).__name__)
         _failed(job, error)
@@ -226,7 +232,17 @@ def run(*, job: Job) -> None:
 
 def was_rolled_back(error: Exception) -> bool:
     """Whether PostgreSQL certainly undid a transaction for another's sake, so that it may simply be done again."""
-    return getattr(error.__cause__, "sqlstate", None) in ROLLED_BACK
+    return _sqlstate_of(error) in ROLLED_BACK
+
+
+def gave_way(error: Exception) -> bool:
+    """The same, or it did not get a lock in time (`lock_timeout`, NOWAIT)."""
+    return was_rolled_back(error) or _sqlstate_of(error) == LOCK_NOT_AVAILABLE
+
+
+def _sqlstate_of(error: Exception) -> str:
+    """Of what PostgreSQL said; of another error nothing."""
+    return getattr(error.__cause__, "sqlstate", None) or ""
 
 
 def retry(*, job: Job) -> bool:

@@ -24,6 +24,7 @@ from radiology.models import (
     User,
 )
 from radiology.services import audit
+from radiology.services.jobs import gave_way
 from radiology.services.patient_moves import LISTED, movers
 from radiology.services.patient_values import LONGEST
 from radiology.services.patients import record_version
@@ -34,7 +35,6 @@ Result = TypeVar("Result")
 # A merge gives way before PostgreSQL looks for deadlocks (after 1 s): who stores images never pays for one.
 PATIENCE = "600ms"
 ATTEMPTS = 12
-GAVE_WAY = {"55P03", "40P01", "40001"}
 COMPARED = (
     "patient_name",
     "patient_birth_date",
@@ -130,8 +130,7 @@ def _giving_way(act: Callable[[], Result]) -> Result:
                     cursor.execute("SELECT set_config('lock_timeout', '0', true)")
                 return done
         except OperationalError as error:
-            state = getattr(error.__cause__, "sqlstate", "")
-            if state not in GAVE_WAY:
+            if not gave_way(error):
                 raise
             if attempt == ATTEMPTS - 1:
                 break

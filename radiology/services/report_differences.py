@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radiology.models import ReportSection, ReportVersion
+from django.utils.translation import gettext as _
+
+from radiology.errors import InvalidValue, NotFound
+from radiology.models import Report, ReportSection, ReportVersion
 
 # Words that differ within a section; the work grows with their square.
 MOST_EDITS = 600
@@ -59,6 +62,25 @@ class Difference:
     def _count(self, kind: str) -> int:
         """In words."""
         return sum(len(run.text.split()) for each in self.sections for run in each.runs if run.kind == kind)
+
+
+def chosen_versions(report: Report, before: int | None, after: int | None) -> tuple[ReportVersion, ReportVersion]:
+    """The versions to be compared, by their numbers, the earlier first.
+
+    Without numbers what the supervisor made of the resident's version, else the last change. Raises InvalidValue where
+    one is missing, NotFound.
+    """
+    if before is not None and after is not None:
+        numbers = (before, after)
+    elif before is not None or after is not None:
+        raise InvalidValue(_("Say both from and to, or neither."), field="from" if before is None else "to")
+    else:
+        latest = report.co_signatures.exclude(final_number=None).order_by("-pk").first()
+        numbers = (latest.number, latest.final_number or 0) if latest else (report.number - 1, report.number)
+    found = {each.number: each for each in report.versions.defer("pdf").filter(number__in=numbers)}
+    if len(found) < 2:
+        raise NotFound(_("There are no two such versions to be compared."), field="from")
+    return found[min(numbers)], found[max(numbers)]
 
 
 def difference_of(before: ReportVersion, after: ReportVersion) -> Difference:

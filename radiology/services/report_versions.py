@@ -187,6 +187,17 @@ def require_not_held(report: Report) -> None:
         )
 
 
+def is_withheld(report: Report, who: Any = None) -> bool:
+    """Whether a report is held, and what it says is not for `who` meanwhile: it is for those who write reports."""
+    return report.held_at is not None and not (who is not None and who.may("reports.write"))
+
+
+def require_given_out(report: Report, who: Any = None) -> None:
+    """Raises Conflict while a report is held, for whoever does not write reports; without `who` for all."""
+    if is_withheld(report, who):
+        raise Conflict(_("This report is held: nothing of it is given out."), field="report")
+
+
 def newest_version(report: Report) -> ReportVersion | None:
     return report.versions.first() if report.number else None
 

@@ -118,6 +118,29 @@ def test_a_version_from_elsewhere_that_came_while_it_was_held_is_told_when_it_is
     assert "Dua." in str(receiver.messages[-1]) and len(receiver.messages) == 2
 
 
+def test_a_peer_that_came_after_signing_hears_of_no_withdrawal(radiologist: User, receiver: Receiver) -> None:
+    report = signed(examination(), radiologist)
+    peer = receiving(receiver, sends_reports="all", report_pdf=False, sends_orders=False, sends_order_status=False)
+    withdraw_report(report=report, version=report.version, reason="Salah", who=radiologist)
+    assert sent(peer) == []
+
+
+def test_a_version_that_came_while_a_preliminary_one_was_held_and_is_withdrawn_is_told_to_nobody(
+    radiologist: User, receiver: Receiver
+) -> None:
+    peer = receiving(receiver, sends_reports="signed", report_pdf=False, sends_orders=False, sends_order_status=False)
+    procedure = examination()
+    given: dict[str, Any] = {"procedure": procedure, "origin": ReportOrigin.HL7, "external_id": "R-1"}
+    first, _ = attach_report(content=Content({"findings": "Satu."}), status=ReportStatus.PRELIMINARY, **given)
+    report = first.report_ref
+    report_holds.hold(procedures={procedure.pk}, kind=HoldKind.PATIENT)
+    attach_report(content=Content({"findings": "Dua."}), status=ReportStatus.FINAL, **given)
+    report.refresh_from_db()
+    assert report.held_at is not None and report.is_signed
+    withdraw_report(report=report, version=report.version, reason="Salah", who=radiologist)
+    assert sent(peer) == []
+
+
 def test_a_held_report_that_is_withdrawn_is_told_as_withdrawn(radiologist: User, receiver: Receiver) -> None:
     receiving(receiver, sends_reports="signed", report_pdf=False, sends_orders=False, sends_order_status=False)
     procedure = examination()

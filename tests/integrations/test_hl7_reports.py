@@ -326,6 +326,15 @@ class TestIn:
         report.refresh_from_db()
         assert report.number == 1
 
+    def test_who_sent_a_report_is_told_that_it_was_withdrawn_here(self, radiologist: User, peer: Hl7Peer) -> None:
+        examination()
+        Hl7Peer.objects.update(destination_host="ris", sends_reports="signed", report_pdf=False)
+        assert self.take("OBR|1|P1||CTTHX", "OBX|1|TX|||satu").code == "AA"
+        out = Hl7Message.objects.filter(peer=peer, direction=Direction.OUT)
+        assert not out.exists()
+        withdraw_report(report=self.version().report_ref, version=None, reason="salah", who=radiologist)
+        assert field(hl7.parse(bytes(out.get().raw).decode()), "OBR", 25) == "W"
+
     def test_nothing_reported_yet_changes_nothing(self) -> None:
         examination()
         assert self.take(f"OBR|1|P1||CTTHX{'|' * 21}S").code == "AA"

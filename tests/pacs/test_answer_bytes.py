@@ -84,6 +84,15 @@ def test_an_answer_of_the_worklist_needs_no_pydicom() -> None:
         assert found == by_pydicom(answer, is_implicit_vr=is_implicit_vr)
 
 
+@pytest.mark.parametrize("number", [0.1234567890123456, -1.2345678901234567e-05, 1 / 3, 123456789012345680.0])
+def test_a_decimal_string_has_sixteen_characters_at_most(number: float) -> None:
+    answer = {"00200037": {"vr": "DS", "Value": [number, 2.5]}}
+    written = little_endian(answer, is_implicit_vr=True)
+    assert written == by_pydicom(data_set_of(answer), is_implicit_vr=True)
+    first, second = written[8:].decode().strip().split("\\")
+    assert len(first) <= 16 and float(first) == pytest.approx(number, rel=1e-9) and second == "2.5"
+
+
 @pytest.mark.parametrize(
     "element",
     [

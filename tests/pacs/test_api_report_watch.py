@@ -1,10 +1,11 @@
 """The second signature, held reports and late images over `/api/v1`."""
 
+import uuid
 from typing import Any
 
 import pytest
 
-from radiology.models import HoldKind, LateImages, Report, Resident, Role, User
+from radiology.models import AuditAction, AuditEvent, HoldKind, LateImages, Report, Resident, Role, User
 from radiology.services import report_holds
 from radiology.services.reports import sign_report, write_draft
 from tests.factories import make_requested_procedure
@@ -59,6 +60,14 @@ def test_a_resident_signs_a_supervisor_sends_back_and_co_signs(resident: Person,
         {"kind": "removed", "text": "normal."},
         {"kind": "added", "text": "membesar."},
     ]
+    added = supervisor.send("POST", f"{path}/addenda", {"text": "Baru.", "password": PASSWORD}, final["version"]).json()
+    assert added["number"] == 4
+    told = resident.send("GET", f"{path}/differences").json()
+    assert (told["from"], told["to"]) == (2, 3), "what the supervisor made of it, as on the page"
+    told = resident.send("GET", f"{path}/differences?from=4&to=3").json()
+    assert (told["from"], told["to"], len(told["addenda"])) == (3, 4, 1)
+    compared = AuditEvent.objects.filter(event="report", action=AuditAction.READ, detail__has_key="compared")
+    assert [each.detail["compared"] for each in compared.order_by("pk")] == [[2, 3], [2, 3], [3, 4]]
     problem(resident.send("GET", f"{path}/differences?from=1"), 400, "to")
     problem(resident.send("GET", f"{path}/differences?from=1&to=9"), 404, "from")
 
@@ -80,7 +89,7 @@ def test_what_is_held_says_nothing_to_programs_until_it_is_released(supervisor: 
     entry = program.get(path).json()
     assert (entry["sections"], entry["held"]["kind"], "pdf" in entry["links"]) == ({}, "patient", False)
     assert program.get("reports").json()["data"][0]["sections"] == {}
-    for what in ("pdf", "versions", "differences"):
+    for what in ("pdf", "versions", "differences", f"key-images/{uuid.uuid4()}"):
         problem(program.get(f"{path}/{what}"), 409, "report")
     mine = supervisor.send("GET", path).json()
     assert mine["sections"] == TEXT

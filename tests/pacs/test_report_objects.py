@@ -239,7 +239,9 @@ def test_what_nobody_is_named_for_is_not_verified(procedure: RequestedProcedure,
     [file] = files_of(study, "SR")
     document = dcmread(BytesIO(file))
     assert document.VerificationFlag == "UNVERIFIED" and "VerifyingObserverSequence" not in document
-    assert items(document)["Device Observer Name"][0].TextValue == "Sinar"
+    found = items(document)
+    for concept in ("Device Observer Name", "Device Observer Manufacturer"):
+        assert found[concept][0].TextValue == "Sinar"
     assert errors_of(tool("dciodvfy"), file, tmp_path) == []
 
 

@@ -14,6 +14,7 @@ from radiology.errors import NotInstalled
 from radiology.models import (
     Job,
     JobState,
+    ReportObjects,
     ReportStatus,
     RequestedProcedure,
     Role,
@@ -89,6 +90,21 @@ def test_a_version_published_late_does_not_follow_a_newer_one(procedure: Request
     work()
     assert [each.PreliminaryFlag for each in objects_of(study, "SR")] == ["FINAL"]
     assert len(files_of(study, "DOC")) == 1
+
+
+def test_nor_does_it_where_the_newer_one_is_an_object_of_another_kind(
+    procedure: RequestedProcedure, radiologist: User
+) -> None:
+    study = imaged(procedure)
+    report = written(procedure, radiologist, ReportStatus.PRELIMINARY)
+    Job.objects.filter(kind=report_objects.STORE).update(state=JobState.DEAD)
+    Site.objects.update(report_objects=ReportObjects.PDF)
+    sign_report(report=report, version=report.version, who=radiologist)
+    work()
+    Site.objects.update(report_objects=ReportObjects.BOTH)
+    Job.objects.filter(state=JobState.DEAD).update(state=JobState.PENDING)
+    work()
+    assert files_of(study, "SR") == [] and len(files_of(study, "DOC")) == 1
 
 
 def test_a_withdrawn_report_is_taken_out_with_a_rejection_note(

@@ -22,7 +22,7 @@ from radiology.dicom import (
     parse_da,
     parse_offset,
     parse_tm,
-    transliterate,
+    spell,
 )
 
 ANY_TEXT = st.text(max_size=200)
@@ -278,21 +278,21 @@ class TestCharacterSets:
     @given(ANY_TEXT, st.sampled_from(CHARACTER_SETS))
     def test_transliterated_text_can_be_encoded(self, text: str, term: str) -> None:
         codec = encodings(term)[0] if term else "ascii"
-        found = transliterate(text, term)
+        found = spell(text, codec)
         found.encode(codec)
         with suppress(UnicodeEncodeError):
             text.encode(codec)
             assert found == text
 
     def test_the_nearest_characters(self) -> None:
-        assert transliterate("Jérôme Łódź", "ISO_IR 100") == "Jérôme Lódz"
-        assert transliterate("Jérôme", "") == "Jerome"
-        assert transliterate("Иванова^Мария", "ISO_IR 100") == "Ivanova^Mariya"
-        assert transliterate("张伟", "ISO_IR 144") == "ZhangWei"
-        assert transliterate("\ue000", "ISO_IR 100") == "?"
+        assert spell("Jérôme Łódź", "latin_1") == "Jérôme Lódz"
+        assert spell("Jérôme", "ascii") == "Jerome"
+        assert spell("Иванова^Мария", "latin_1") == "Ivanova^Mariya"
+        assert spell("张伟", "iso_ir_144") == "ZhangWei"
+        assert spell("\ue000", "latin_1") == "?"
 
     def test_no_delimiter_comes_of_another_character(self) -> None:
-        assert transliterate("A＾B＝C＼D", "ISO_IR 100") == "A?B?C?D"
+        assert spell("A＾B＝C＼D", "latin_1") == "A?B?C?D"
 
     @given(st.text(max_size=50))
     def test_clean_text_can_be_kept(self, text: str) -> None:

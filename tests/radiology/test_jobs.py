@@ -507,6 +507,10 @@ class TestManyWorkers:
         jobs.handles("cross")(cross)
         made = [enqueue(kind="cross", arguments={"n": n}, max_attempts=1) for n in range(2)]
         at_once(lambda _: run_due(limit=1), threads=2)
+        waiting = Job.objects.get(state=JobState.PENDING)
+        assert (waiting.attempts, waiting.error) == (0, jobs.GAVE_WAY)
+        assert waiting.next_attempt_at > waiting.created_at + jobs.ROLLED_BACK_DELAY
+        make_due(waiting)
         run_due()
         assert len(begun) == 3
         for job in made:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -43,6 +43,8 @@ MOST_SILENT = 20
 SHORTEST_PATIENCE = 0.05
 NOTED_EVERY = timedelta(seconds=5)
 MOST_ATTEMPTS = 32_000
+# Reports of a message's order that nobody may hear of until somebody has looked.
+HELD = Report.objects.filter(requested_procedure_ref__order_ref=OuterRef("order_ref"), held_at__isnull=False)
 
 
 @transaction.atomic(savepoint=False)
@@ -154,15 +156,6 @@ def _key(peer: Hl7Peer) -> str:
     return f"hl7:{peer.pk}"
 
 
-def _orders_of_held_reports(rows: Sequence[Hl7Message]) -> set[int]:
-    """Orders (ids) a report of which is held: no result of theirs leaves until somebody has looked."""
-    orders = {row.order_ref_id for row in rows if row.message_code == "ORU"} - {None}
-    if not orders:
-        return set()
-    found = Report.objects.filter(requested_procedure_ref__order_ref__in=orders, held_at__isnull=False)
-    return set(found.values_list("requested_procedure_ref__order_ref", flat=True))
-
-
 class _Turn:
     """One go at a peer's queue, over one connection."""
 
@@ -202,13 +195,12 @@ class _Turn:
         """Messages that may go, oldest first. Each is as it was at most a turn ago."""
         last = 0
         while True:
-            queued = Hl7Message.objects.queued().filter(peer=self._peer, pk__gt=last).order_by("pk")
-            rows = list(queued.only(*NEEDED)[:CHUNK])
-            held = _orders_of_held_reports(rows)
+            queued = Hl7Message.objects.queued().filter(peer=self._peer, pk__gt=last)
+            # Results of orders of which a report is held wake up when it is let go, and hold up nothing else.
+            queued = queued.exclude(Exists(HELD), message_code="ORU")
+            rows = list(queued.order_by("pk").only(*NEEDED)[:CHUNK])
             for row in rows:
                 last = row.pk
-                if row.message_code == "ORU" and row.order_ref_id in held:
-                    continue  # wakes up when the report is let go, and holds up nothing else
                 if row.due_at is not None and row.due_at > timezone.now():
                     self._hold(row.patients, row.due_at)
                 elif self._held.isdisjoint(row.patients):

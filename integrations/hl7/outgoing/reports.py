@@ -10,7 +10,6 @@ from integrations.hl7.outgoing.orders import code_of, own, visit
 from integrations.hl7.outgoing.writing import Composite, Value, Writer, Written
 from integrations.models import Hl7Peer, ReportText, SentVersion
 from pacs.models import Study
-from radiology.dicom import PersonName
 from radiology.models import Order, Report, ReportSection, ReportStatus, ReportVersion, RequestedProcedure
 
 # OBR-25 and OBX-11 (HL7 tables 0123 and 0085). The first has no word for what is wrong: it gets that of the second,
@@ -90,7 +89,7 @@ def _common(writer: Writer, order: Order) -> str:
             3: own(values.filler_number(order)),
             5: "CM",
             7: "" if writer.is_since(SentVersion.V2_3_1) else QUANTITY,
-            12: values.person(order.requesting_physician),
+            12: values.person(order.requesting_physician, order.requesting_physician_identifier),
         },
     )
 
@@ -108,7 +107,7 @@ def _request(writer: Writer, content: ReportContent) -> str:
             4: code_of(procedure),
             7: writer.moment(made or version.at),
             13: order.clinical_history,
-            16: values.person(order.requesting_physician),
+            16: values.person(order.requesting_physician, order.requesting_physician_identifier),
             18: order.accession_number,
             19: procedure.requested_procedure_id,
             22: writer.moment(version.at),
@@ -124,10 +123,8 @@ def _request(writer: Writer, content: ReportContent) -> str:
 
 def _person(name: str) -> Value:
     """NDL, whose first component holds the person in its subcomponents: no number, then the name."""
-    if not name.strip("^= "):
-        return ""
-    family, given, middle, prefix, suffix = PersonName(name).components()
-    return (("", family, given, middle, suffix, prefix),)
+    person = values.person(name)
+    return (person,) if person else ""
 
 
 def _observations(writer: Writer, content: ReportContent, pdf: bytes | None) -> Iterator[tuple[str, Composite, Value]]:

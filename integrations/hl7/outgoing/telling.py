@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from integrations.hl7 import peers
 from integrations.hl7.outgoing import orders, patients, queue, reports
 from integrations.hl7.outgoing.orders import Group
-from integrations.models import Direction, Hl7Message, Hl7OrderState, Hl7Peer, MessageState, ReportEvents
+from integrations.models import QUEUED, Direction, Hl7Message, Hl7OrderState, Hl7Peer, MessageState, ReportEvents
 from radiology.errors import NotInstalled
 from radiology.models import (
     SIGNED,
@@ -88,8 +88,8 @@ def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
     concerned = {version.status}
     if version.status == ReportStatus.ENTERED_IN_ERROR:
         concerned = set(report.versions.filter(number__lt=version.number).values_list("status", flat=True))
-        never = _never_told_of(order)
-        told = [peer for peer in told if peer.pk not in never]
+        knowing = _who_know_results_of(order)
+        told = [peer for peer in told if peer.pk in knowing]
     if not concerned & set(SIGNED):
         told = [peer for peer in told if peer.sends_reports == ReportEvents.ALL]
     if not told:
@@ -101,11 +101,12 @@ def tell_report(*, report: Report, version: ReportVersion, who: Any) -> None:
         queue.put(peer, written, patient=order.patient_ref, order=order)
 
 
-def _never_told_of(order: Order) -> set[int]:
-    """Peers (ids) to whom results of an order were to be sent, of which none arrived or still waits."""
-    results = Hl7Message.objects.filter(order_ref=order, message_code="ORU", direction=Direction.OUT)
-    alive = Count("pk", filter=~Q(state__in=[MessageState.DEAD, MessageState.REJECTED]))
-    return {row["peer"] for row in results.values("peer").annotate(alive=alive) if not row["alive"]}
+def _who_know_results_of(order: Order) -> set[int | None]:
+    """Peers (ids) to whom a result of an order was sent, or waits to be, and those that sent one."""
+    living = Q(direction=Direction.OUT, state__in=[*QUEUED, MessageState.PROCESSED])
+    theirs = Q(direction=Direction.IN, state=MessageState.PROCESSED)
+    results = Hl7Message.objects.filter(living | theirs, order_ref=order, message_code="ORU")
+    return set(results.values_list("peer", flat=True))
 
 
 def tell_released(*, report: Report, hold: ReportHold, who: Any) -> None:
@@ -113,7 +114,7 @@ def tell_released(*, report: Report, hold: ReportHold, who: Any) -> None:
     order = report.requested_procedure_ref.order_ref
     others = Report.objects.filter(requested_procedure_ref__order_ref=order, number__gt=0).exclude(pk=report.pk)
     if hold.outcome != HoldOutcome.RELEASED and not others.exists():
-        waiting = list(Hl7Message.objects.queued().filter(order_ref=order, message_code="ORU"))
+        waiting = list(Hl7Message.objects.queued().filter(order_ref=order, message_code="ORU").only("pk"))
         queue.give_up(waiting, _("The report was of another patient, which was found before it was sent."))
     for peer in peers.receiving(site_id=report.site_id):
         if peer.sends_reports:

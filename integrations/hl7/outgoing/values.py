@@ -56,12 +56,12 @@ def names(patient_name: str) -> list[Composite]:
     return found
 
 
-def person(written: str) -> Composite:
-    """XCN of whom we have no number."""
+def person(written: str, number: str = "") -> tuple[str, ...]:
+    """XCN of a person by name (PN), number, or both; of one without either nothing."""
     if not written.strip("^= "):
-        return ()
+        return (number,) if number else ()
     family, given, middle, prefix, suffix = PersonName(written).components()
-    return ("", family, given, middle, suffix, prefix)
+    return (number, family, given, middle, suffix, prefix)
 
 
 def or_delete(text: str, *, was_there: bool) -> str:
