@@ -126,16 +126,19 @@ def images_seen(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     return redirect(next_address(request, reverse("report", args=[public_id])))
 
 
-def report_of(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = False) -> Report:
-    """A published report that the person may see; held ones only who writes reports. Raises NotFound."""
+def find_report(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = False) -> Report | None:
+    """A published report that the person may see, held ones too; with `drafts` any, for who writes reports."""
     found = Report.objects.visible_to(request.user)
     if not (drafts and request.user.may("reports.write")):
         found = found.exclude(number=0)
-    if not request.user.may("reports.write"):
-        found = found.filter(held_at=None)
     related = found.select_related("requested_procedure_ref__order_ref__patient_ref", "site")
-    report = related.filter(public_id=public_id).first()
-    if report is None:
+    return related.filter(public_id=public_id).first()
+
+
+def report_of(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = False) -> Report:
+    """The same; held ones only who writes reports. Raises NotFound."""
+    report = find_report(request, public_id, drafts=drafts)
+    if report is None or (report.held_at is not None and not request.user.may("reports.write")):
         raise NotFound(_("This report is not here, or not for you to see."))
     return report
 
