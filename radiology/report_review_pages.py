@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -101,7 +101,7 @@ def decide(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
             case "move":
                 target = report_holds.move_along(**given)
                 say(request, _("The report went along: read it again there, and sign it."))
-                return redirect(reading_address(target.public_id) or reverse("reports-held"))
+                return redirect("reading-view", target.public_id)
             case "withdraw":
                 withdraw_report(**given)
                 say(request, _("The report is withdrawn."))
@@ -179,14 +179,6 @@ def of_person(request: PageRequest) -> dict[str, int]:
         "held": ReportHold.objects.visible_to(who).open() if who.may(report_holds.RIGHT) else ReportHold.objects.none(),
     }
     return {name: count for name, found in parts.items() if (count := len(found.values_list("pk")[: ON_HOME + 1]))}
-
-
-def reading_address(procedure: uuid.UUID) -> str:
-    """The reading view, where the installation has one."""
-    try:
-        return reverse("reading-view", args=[procedure])
-    except NoReverseMatch:
-        return ""
 
 
 def _listed(request: PageRequest, template: str, found: Any) -> HttpResponse:
