@@ -15,9 +15,9 @@ from pacs.pages import etag, refusal
 from pacs.services import headers
 from pacs.services.history import history, removals_of
 from radiology.accounts import PageRequest, signed_in
+from radiology.critical_pages import beside_of
 from radiology.errors import CannotUnderstand, OutOfResources
 from radiology.models import Report
-from radiology.services.result_list import open_critical_of
 
 SERIES = 100
 IMAGES = 60
@@ -55,7 +55,7 @@ def study(request: PageRequest, study_instance_uid: str) -> HttpResponse:
         "more_history": shown.older is not None,
         "etag": etag(request, f"{(found.pk, found.version)}"),
         "address": request.get_full_path(),
-        "beside": [] if request.htmx else open_critical_of(who=request.user, patient=found.patient_ref),
+        **({} if request.htmx else beside_of(request, found.patient_ref)),
         "keys": [
             ("j", _("Next series")),
             ("k", _("Previous series")),

@@ -23,11 +23,10 @@ from pacs.pages import etag, refusal
 from pacs.services import health, search, unknown_patients
 from pacs.services.held_cases import CONFLICTS, QUARANTINE
 from radiology.accounts import PageRequest, signed_in
-from radiology.critical_pages import of_person
+from radiology.critical_pages import beside_of, of_person
 from radiology.models import Job, JobState, Order, Patient, PatientIdentifier, User
 from radiology.notices import say
 from radiology.services.links import is_linked, linked_patients
-from radiology.services.result_list import open_critical_of
 from radiology.services.survivors import survivor_of
 from radiology.templatetags.sinar import moment_of
 
@@ -192,7 +191,7 @@ def patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "orders": orders.order_by("-pk")[:ORDERS],
         "linked": linked_patients(who=request.user, patient=found) if found.is_linked else [],
         "may_delete": request.user.may("studies.delete"),
-        "beside": open_critical_of(who=request.user, patient=found),
+        **beside_of(request, found),
         "keys": KEYS_OF_PATIENT,
     }
     return render(request, "pacs/patient.html", context)

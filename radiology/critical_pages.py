@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseNotModified
@@ -107,23 +108,24 @@ def withdraw(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 def mine(request: PageRequest) -> HttpResponse:
     """GET /critical/mine: the part of the home page again; 304 while it shows what is so."""
     context = of_person(request)
-    if request.headers.get("If-None-Match") == context["critical_etag"]:
-        return HttpResponseNotModified()
-    response = render(request, "radiology/_critical_mine.html", context)
-    response["ETag"] = context["critical_etag"]
-    return response
+    return _unless_shown(request, "radiology/_critical_mine.html", context, context["critical_etag"])
 
 
 @require_safe
 @never_cache
 @signed_in
 def of_patient(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
-    """GET /critical/patient/<public id>: the part of the pages about a patient that tells the open ones, again."""
+    """GET /critical/patient/<public id>: the part of the pages about a patient that tells the open ones, again.
+
+    304 while it shows what is so.
+    """
     patient = Patient.objects.visible_to(request.user).filter(public_id=public_id).first()
     if patient is None:
         return refusal(request, 404, _("This patient is not here, or not for you to see."))
-    beside = open_critical_of(who=request.user, patient=patient)
-    return render(request, "radiology/_critical_beside.html", {"patient": patient, "beside": beside})
+    context = beside_of(request, patient)
+    return _unless_shown(
+        request, "radiology/_critical_beside.html", {"patient": patient, **context}, context["beside_etag"]
+    )
 
 
 @require_safe
@@ -156,11 +158,15 @@ def results(request: PageRequest) -> HttpResponse:
 def of_person(request: PageRequest) -> dict[str, Any]:
     """What the home page shows of them, for its template."""
     found = list(services.open_results_for(request.user)[: ON_HOME + 1])
-    version = "|".join(f"{each.pk} {each.updated_at} {each.level}" for each in found)
-    parts = f"{version}|{request.user.pk}|{translation.get_language()}|{timezone.now():%Y%m%d%H%M}"
-    etag = f'"{hashlib.sha256(parts.encode()).hexdigest()[:32]}"'
     more = len(found) > ON_HOME
-    return {"critical": found[:ON_HOME], "critical_more": more, "critical_etag": etag, "now": timezone.now()}
+    tag = _etag(request, found)
+    return {"critical": found[:ON_HOME], "critical_more": more, "critical_etag": tag, "now": timezone.now()}
+
+
+def beside_of(request: PageRequest, patient: Patient) -> dict[str, Any]:
+    """What the pages about a patient show of the open ones, for their template; the part is fetched again with this."""
+    found = open_critical_of(who=request.user, patient=patient)
+    return {"beside": found, "beside_etag": _etag(request, found)}
 
 
 def of_report(request: PageRequest, procedure: RequestedProcedure) -> list[CriticalResult]:
@@ -170,6 +176,23 @@ def of_report(request: PageRequest, procedure: RequestedProcedure) -> list[Criti
         if each.is_open:
             services.note_read(result=each, who=request.user)
     return found
+
+
+def _etag(request: PageRequest, rows: Sequence[CriticalResult]) -> str:
+    """Of rows as somebody sees them in their language; their age is told by the minute."""
+    version = "|".join(f"{each.pk} {each.updated_at} {each.level}" for each in rows)
+    minute = f"{timezone.now():%Y%m%d%H%M}" if rows else ""
+    parts = f"{version}|{request.user.pk}|{translation.get_language()}|{minute}"
+    return f'"{hashlib.sha256(parts.encode()).hexdigest()[:32]}"'
+
+
+def _unless_shown(request: PageRequest, template: str, context: dict[str, Any], etag: str) -> HttpResponse:
+    """A part of a page; 304 to whoever shows it already."""
+    if request.headers.get("If-None-Match") == etag:
+        return HttpResponseNotModified()
+    response = render(request, template, context)
+    response["ETag"] = etag
+    return response
 
 
 def _result(request: PageRequest, public_id: uuid.UUID) -> CriticalResult:

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 from radiology.accounts import PageRequest, signed_in
 from radiology.errors import RadiologyError, outcome_of
 from radiology.models import Report, ReportVersion
+from radiology.report_review_pages import report_of
 from radiology.services.key_images import (
     ArchivedImage,
     KeyImage,
@@ -23,7 +24,6 @@ from radiology.services.key_images import (
     same_key,
     window_of,
 )
-from radiology.services.report_versions import is_withheld
 
 SIDE, SMALL = 800, 200
 
@@ -33,15 +33,8 @@ SIDE, SMALL = 800, 200
 @signed_in
 def key_image(request: PageRequest, public_id: uuid.UUID, image: uuid.UUID) -> HttpResponse:
     """GET /reports/<public id>/key-images/<image>: a JPEG, with `small` a small one; those of drafts for who writes."""
-    report = (
-        Report.objects.visible_to(request.user)
-        .select_related("requested_procedure_ref__order_ref")
-        .filter(public_id=public_id)
-        .first()
-    )
-    if report is None or is_withheld(report, request.user):
-        return HttpResponse(status=404)
     try:
+        report = report_of(request, public_id, drafts=True)
         found = find_key_image(report, image, drafts=request.user.may("reports.write"))
         picture = picture_of(report, found, side=SMALL if "small" in request.GET else SIDE)
     except RadiologyError as error:

@@ -18,10 +18,9 @@ from radiology.errors import RadiologyError, outcome_of
 from radiology.key_image_pages import images_by_version
 from radiology.models import AuditAction, Report, ReportSection
 from radiology.pages import refusal
-from radiology.report_review_pages import shown_on_report
+from radiology.report_review_pages import find_report, shown_on_report
 from radiology.services import audit, report_pdf
 from radiology.services.report_markup import shown
-from radiology.services.report_versions import newest_version
 from radiology.services.result_list import note_opened, open_critical_of
 
 VERSIONS = 50
@@ -32,7 +31,7 @@ VERSIONS = 50
 @signed_in
 def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """GET /reports/<public id>: the version that holds; the former ones below."""
-    found = _report(request, public_id)
+    found = find_report(request, public_id)
     if found is None:
         return _missing(request)
     procedure = found.requested_procedure_ref
@@ -62,11 +61,7 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "sections": sections.items(),
         "has_text": bool(version.texts or version.addenda),
         "critical": of_report(request, procedure),
-        "beside": [
-            each
-            for each in open_critical_of(who=request.user, patient=order.patient_ref)
-            if each.requested_procedure_ref_id != procedure.pk
-        ],
+        "beside": open_critical_of(who=request.user, patient=order.patient_ref, but=procedure),
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,
@@ -81,33 +76,24 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 @signed_in
 def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """GET /reports/<public id>/pdf: the letter, shown by the browser."""
-    found = _report(request, public_id)
+    found = find_report(request, public_id)
     if found is None:
         return _missing(request)
     if found.held_at is not None:
         return refusal(request, 409, _("This report is held because its images were moved: there is no letter of it."))
     _record_read(request, found)
+    version = found.versions.first()
     try:
-        pdf = report_pdf.pdf_of(report=found, origin=f"{request.scheme}://{request.get_host()}")
+        pdf = report_pdf.pdf_of(report=found, version=version, origin=f"{request.scheme}://{request.get_host()}")
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
-    if (version := newest_version(found)) is not None:
+    if version is not None:
         note_opened(who=request.user, procedure=found.requested_procedure_ref, version=version.pk)
     headers = {
         "Content-Disposition": content_disposition_header(False, report_pdf.file_name(found)) or "inline",
         "X-Content-Type-Options": "nosniff",
     }
     return HttpResponse(pdf, content_type="application/pdf", headers=headers)
-
-
-def _report(request: PageRequest, public_id: uuid.UUID) -> Report | None:
-    """A published report that the person may see."""
-    found = Report.objects.visible_to(request.user).exclude(number=0)
-    return (
-        found.select_related("requested_procedure_ref__order_ref__patient_ref", "site")
-        .filter(public_id=public_id)
-        .first()
-    )
 
 
 def _missing(request: PageRequest) -> HttpResponse:

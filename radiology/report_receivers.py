@@ -21,5 +21,5 @@ def end_what_waited(report: Report, version: ReportVersion, who: Any = None, **_
 
 
 @receiver(patient_unmerged)
-def hold_what_was_written(merge: PatientMerge, merged: Patient, **_: Any) -> None:
-    report_holds.hold_unmerged(merge=merge, merged=merged)
+def hold_what_was_written(merge: PatientMerge, merged: Patient, who: Any, **_: Any) -> None:
+    report_holds.hold_unmerged(merge=merge, merged=merged, who=who)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -101,7 +101,7 @@ def decide(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
             case "move":
                 target = report_holds.move_along(**given)
                 say(request, _("The report went along: read it again there, and sign it."))
-                return redirect(reading_address(target.public_id) or reverse("reports-held"))
+                return redirect("reading-view", target.public_id)
             case "withdraw":
                 withdraw_report(**given)
                 say(request, _("The report is withdrawn."))
@@ -126,16 +126,19 @@ def images_seen(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     return redirect(next_address(request, reverse("report", args=[public_id])))
 
 
-def report_of(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = False) -> Report:
-    """A published report that the person may see; held ones only who writes reports. Raises NotFound."""
+def find_report(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = False) -> Report | None:
+    """A published report that the person may see, held ones too; with `drafts` any, for who writes reports."""
     found = Report.objects.visible_to(request.user)
     if not (drafts and request.user.may("reports.write")):
         found = found.exclude(number=0)
-    if not request.user.may("reports.write"):
-        found = found.filter(held_at=None)
     related = found.select_related("requested_procedure_ref__order_ref__patient_ref", "site")
-    report = related.filter(public_id=public_id).first()
-    if report is None:
+    return related.filter(public_id=public_id).first()
+
+
+def report_of(request: PageRequest, public_id: uuid.UUID, *, drafts: bool = False) -> Report:
+    """The same; held ones only who writes reports. Raises NotFound."""
+    report = find_report(request, public_id, drafts=drafts)
+    if report is None or is_withheld(report, request.user):
         raise NotFound(_("This report is not here, or not for you to see."))
     return report
 
@@ -163,14 +166,6 @@ def of_person(request: PageRequest) -> dict[str, int]:
         "held": ReportHold.objects.visible_to(who).open() if who.may(report_holds.RIGHT) else ReportHold.objects.none(),
     }
     return {name: count for name, found in parts.items() if (count := len(found.values_list("pk")[: ON_HOME + 1]))}
-
-
-def reading_address(procedure: uuid.UUID) -> str:
-    """The reading view, where the installation has one."""
-    try:
-        return reverse("reading-view", args=[procedure])
-    except NoReverseMatch:
-        return ""
 
 
 def _listed(request: PageRequest, template: str, found: Any) -> HttpResponse:

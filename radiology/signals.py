@@ -35,7 +35,7 @@ late_images_changed = Signal()
 patient_merged = Signal()
 
 # A merge was taken back; what it had moved is the merged patient's again. Sent within the transaction.
-# Keywords: merge (PatientMerge), survivor (Patient), merged (Patient).
+# Keywords: merge (PatientMerge), survivor (Patient), merged (Patient), who.
 patient_unmerged = Signal()
 
 # A critical result was raised, escalated, acknowledged or withdrawn. Sent within the transaction.

@@ -1,6 +1,7 @@
 """What the reading view says of a report beside its text: the second signature, a hold, late images."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -10,6 +11,7 @@ from radiology.accounts import PageRequest
 from radiology.errors import InvalidValue
 from radiology.models import CoSignature, CoSignatureState, Report, ReportVersion, User
 from radiology.services import co_signatures, late_images, report_holds
+from radiology.services.key_images import key_images_of
 from radiology.services.report_differences import Difference, difference_of_texts
 from worklist.services.report_watch import images_of
 
@@ -52,7 +54,8 @@ def difference_to_sign(report: Report) -> tuple[CoSignature, Difference] | None:
     if waiting is None:
         return None
     before = version_of(waiting)
-    return waiting, difference_of_texts(before.sections, report.draft if report.draft is not None else before.sections)
+    found = difference_of_texts(before.sections, report.draft if report.draft is not None else before.sections)
+    return waiting, replace(found, has_other_images=key_images_of(report) != list(before.key_images))
 
 
 def supervisor_of(given: Any) -> User | None:

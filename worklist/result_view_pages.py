@@ -77,11 +77,7 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "row": row,
         "standing": standings_of(who=request.user, rows=[row]).get(row.pk) if row is not None else None,
         "critical": of_report(request, procedure),
-        "beside": [
-            each
-            for each in open_critical_of(who=request.user, patient=order.patient_ref)
-            if each.requested_procedure_ref_id != procedure.pk
-        ],
+        "beside": open_critical_of(who=request.user, patient=order.patient_ref, but=procedure),
         "study": study,
         "series": _series(request, study),
         "viewer": _viewer(study),

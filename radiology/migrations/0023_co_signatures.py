@@ -2,7 +2,6 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import radiology.models.keys
 import radiology.models.text
 from django.conf import settings
 from django.db import migrations, models
@@ -82,12 +81,6 @@ class Migration(migrations.Migration):
             name="CoSignature",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "public_id",
-                    models.UUIDField(
-                        default=radiology.models.keys.uuid7, editable=False, unique=True, verbose_name="public id"
-                    ),
-                ),
                 ("number", models.PositiveIntegerField(verbose_name="the resident's version")),
                 ("resident_name", models.CharField(max_length=324, verbose_name="name of the resident")),
                 (
@@ -201,12 +194,6 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
-                    "public_id",
-                    models.UUIDField(
-                        default=radiology.models.keys.uuid7, editable=False, unique=True, verbose_name="public id"
-                    ),
-                ),
-                (
                     "study_instance_uid",
                     radiology.models.text.KeyField(
                         blank=True, default="", max_length=64, verbose_name="Study Instance UID"
@@ -310,12 +297,6 @@ class Migration(migrations.Migration):
             name="ReportHold",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "public_id",
-                    models.UUIDField(
-                        default=radiology.models.keys.uuid7, editable=False, unique=True, verbose_name="public id"
-                    ),
-                ),
                 (
                     "kind",
                     models.CharField(

@@ -1,6 +1,6 @@
 """Reports of residents: who needs a second signature, who gave it, and what became of it."""
 
-from typing import Any, Self
+from typing import Self
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -9,8 +9,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from radiology.models.keys import uuid7
 from radiology.models.report import Report
+from radiology.models.report_watch import OfSite
 from radiology.models.site import DEFAULT_SITE, Site
 from radiology.models.user import User
 
@@ -48,13 +48,7 @@ class CoSignatureState(models.TextChoices):
     ENDED = "ended", _("Ended")
 
 
-class CoSignatureQuerySet(models.QuerySet["CoSignature"]):
-    def visible_to(self, who: Any) -> Self:
-        """Those of one's own site, for who writes reports."""
-        if not who.may("reports.write"):
-            return self.none()
-        return self if who.sees_every_site else self.filter(site_id=who.site_id)
-
+class CoSignatureQuerySet(OfSite):
     def waiting(self) -> Self:
         return self.filter(state=CoSignatureState.WAITING)
 
@@ -65,7 +59,6 @@ class CoSignature(models.Model):
     `number` is the version that the resident signed, `final_number` the one that both did.
     """
 
-    public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE, db_index=False)
     report_ref = models.ForeignKey(Report, models.CASCADE, verbose_name=_("report"), related_name="co_signatures")
     number = models.PositiveIntegerField(_("the resident's version"))

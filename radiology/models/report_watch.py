@@ -8,7 +8,6 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from radiology.models.keys import uuid7
 from radiology.models.order import RequestedProcedure
 from radiology.models.report import Report
 from radiology.models.site import DEFAULT_SITE, Site
@@ -38,6 +37,8 @@ class OfSite(models.QuerySet[Any]):
             return self.none()
         return self if who.sees_every_site else self.filter(site_id=who.site_id)
 
+
+class WatchQuerySet(OfSite):
     def open(self) -> Self:
         return self.filter(ended_at=None)
 
@@ -45,7 +46,6 @@ class OfSite(models.QuerySet[Any]):
 class ReportHold(models.Model):
     """A report that is neither signed nor given out until somebody has looked whose it is."""
 
-    public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE, db_index=False)
     report_ref = models.ForeignKey(Report, models.CASCADE, verbose_name=_("report"), related_name="holds")
     kind = models.CharField(_("what happened"), max_length=8, choices=HoldKind)
@@ -74,7 +74,7 @@ class ReportHold(models.Model):
     outcome = models.CharField(_("outcome"), max_length=9, choices=HoldOutcome, blank=True, default="")
     reason = models.CharField(_("reason"), max_length=200, blank=True, default="")
 
-    objects = OfSite.as_manager()
+    objects = WatchQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("held report")
@@ -101,7 +101,6 @@ class LateOutcome(models.TextChoices):
 class LateImages(models.Model):
     """Images that came after their study was reported, and whether somebody has looked at them since."""
 
-    public_id = models.UUIDField(_("public id"), default=uuid7, unique=True, editable=False)
     site = models.ForeignKey(Site, models.PROTECT, verbose_name=_("site"), default=DEFAULT_SITE, db_index=False)
     report_ref = models.ForeignKey(Report, models.CASCADE, verbose_name=_("report"), related_name="late_images")
     study_instance_uid = KeyField(_("Study Instance UID"), max_length=64)
@@ -139,7 +138,7 @@ class LateImages(models.Model):
     )
     outcome = models.CharField(_("outcome"), max_length=9, choices=LateOutcome, blank=True, default="")
 
-    objects = OfSite.as_manager()
+    objects = WatchQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("images after reading")

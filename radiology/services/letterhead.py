@@ -24,9 +24,8 @@ FORMATS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
 
 @dataclass(frozen=True)
 class Head:
-    """As the letter shows it; `logo` is an address among its pictures."""
+    """What the letter shows beside the site's name; `logo` is an address among its pictures."""
 
-    name: str
     lines: list[str]
     logo: str = ""
 
@@ -34,11 +33,11 @@ class Head:
 def letterhead_of(site: Site, pictures: Pictures) -> Head:
     kept = Letterhead.objects.filter(site=site).first()
     if kept is None:
-        return Head(site.name, [])
+        return Head([])
     reach = " · ".join(each for each in (kept.telephone, kept.email) if each)
     lines = [line.strip() for line in [*kept.address.splitlines()[:MOST_LINES], reach] if line.strip()]
     logo = pictures.add(bytes(kept.logo), kept.logo_media_type) if kept.logo else ""
-    return Head(site.name, lines, logo)
+    return Head(lines, logo)
 
 
 def logo_of(content: bytes) -> tuple[bytes, str]:

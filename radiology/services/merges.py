@@ -212,7 +212,7 @@ def _undo(who: Any, merge: PatientMerge, address: str | None) -> PatientMerge:
     record_version(patient=survivor, changes={"merged": [names, None], **returned}, who=who)
     for patient, role in ((survivor, "survivor"), (merged, "merged")):
         _audit(who, "patient.unmerged", merge, patient, role, address)
-    patient_unmerged.send(sender=PatientMerge, merge=merge, survivor=survivor, merged=merged)
+    patient_unmerged.send(sender=PatientMerge, merge=merge, survivor=survivor, merged=merged, who=who)
     return merge
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from radiology.models import (
@@ -106,7 +107,11 @@ def match_soon(user: int) -> None:
 
 @handles(MATCH)
 def match_results(job: Job) -> None:
-    """Look at what the user has, and at all orders of the site, the newest first."""
+    """Look at what the user has, then at the orders that may be theirs, the newest first.
+
+    Numbers, names and places are looked for in all orders of the site; whoever has none of these has only what they
+    ordered or entered.
+    """
     user = User.objects.filter(pk=job.arguments["user"]).first()
     if user is None:
         return
@@ -117,6 +122,8 @@ def match_results(job: Job) -> None:
         refresh_results(key for _pk, key in rows)
         extend_lease(job=job)
     orders = Order.objects.all() if user.is_superuser else Order.objects.filter(site=user.site_id)
+    if not user.ties.exists():
+        orders = orders.filter(Q(ordering_physician=user) | Q(entered_by=user))
     _look_at(job, orders, only=user.pk)
 
 
@@ -134,7 +141,10 @@ def sweep(job: Job) -> None:
 
 
 def _look_at(job: Job, orders: Any, only: int | None = None) -> None:
-    """Refresh what concerns somebody (`only` that user), some hundreds of orders at a time, the newest first."""
+    """Refresh what concerns somebody, some hundreds of orders at a time, the newest first.
+
+    With `only` a user: what concerns that user, and is not among their results yet.
+    """
     before: int | None = None
     seen = 0
     while True:
@@ -144,7 +154,12 @@ def _look_at(job: Job, orders: Any, only: int | None = None) -> None:
             return
         concerned = concerned_by(batch)
         keys = [key for key, each in concerned.items() if (only in each.everybody if only else each.everybody)]
-        refresh_results(RequestedProcedure.objects.filter(order_ref__in=keys).values_list("pk", flat=True))
+        procedures = RequestedProcedure.objects.filter(order_ref__in=keys)
+        if only:
+            procedures = procedures.exclude(
+                pk__in=PersonalResult.objects.filter(user=only).values("requested_procedure_ref")
+            )
+        refresh_results(procedures.values_list("pk", flat=True))
         before = batch[-1].pk
         seen += len(batch)
         extend_lease(job=job, progress=seen)

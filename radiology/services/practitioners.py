@@ -4,7 +4,7 @@ One way for all who ask: the results of a doctor, and who must know of a critica
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.db.models import Q
 
@@ -18,8 +18,8 @@ Key = tuple[str, str]
 class Concerned:
     """Users (ids) whom an order concerns: who ordered or referred, and who works where its patient lies."""
 
-    by_order: set[int] = field(default_factory=set)
-    by_place: set[int] = field(default_factory=set)
+    by_order: set[int]
+    by_place: set[int]
 
     @property
     def everybody(self) -> set[int]:
@@ -36,7 +36,10 @@ def keys_of(order: Order) -> tuple[list[tuple[Key, Key]], list[Key]]:
         (order.referring_physician_identifier, order.referring_physician_name),
     )
     people = [
-        ((TieKind.IDENTIFIER.value, tie_key(TieKind.IDENTIFIER, number)), (TieKind.NAME.value, _name_key(name)))
+        (
+            (TieKind.IDENTIFIER.value, tie_key(TieKind.IDENTIFIER, number)),
+            (TieKind.NAME.value, tie_key(TieKind.NAME, name)),
+        )
         for number, name in physicians
     ]
     places = (order.current_patient_location, order.requesting_service)
@@ -96,10 +99,6 @@ def physician_of(order: Order) -> User | None:
 def _of(order: Order, ties: dict[Key, list[PractitionerTie]], key: Key) -> list[PractitionerTie]:
     """Ties of people who see the order: what is somebody's at another site says nothing here."""
     return [tie for tie in ties.get(key, ()) if tie.user.is_superuser or tie.user.site_id == order.site_id]
-
-
-def _name_key(name: str) -> str:
-    return tie_key(TieKind.NAME, name)
 
 
 def _all_keys(order: Order) -> list[Key]:

@@ -42,14 +42,18 @@ class SectionDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two versions beside each other. `addenda` are those that the later one has more."""
+    """Two versions beside each other. `addenda` are those that the later one has more.
+
+    `has_other_images`: the key images, their order or captions are not the same.
+    """
 
     sections: Sequence[SectionDifference]
     addenda: Sequence[Mapping[str, Any]] = ()
+    has_other_images: bool = False
 
     @property
     def is_changed(self) -> bool:
-        return bool(self.addenda) or any(each.is_changed for each in self.sections)
+        return bool(self.addenda) or self.has_other_images or any(each.is_changed for each in self.sections)
 
     @property
     def added(self) -> int:
@@ -86,7 +90,8 @@ def chosen_versions(report: Report, before: int | None, after: int | None) -> tu
 def difference_of(before: ReportVersion, after: ReportVersion) -> Difference:
     """What a later version says otherwise than an earlier one."""
     found = difference_of_texts(before.sections, after.sections)
-    return Difference(found.sections, after.addenda[len(before.addenda) :])
+    addenda = after.addenda[len(before.addenda) :]
+    return Difference(found.sections, addenda, list(before.key_images) != list(after.key_images))
 
 
 def difference_of_texts(before: Mapping[str, str], after: Mapping[str, str]) -> Difference:

@@ -96,7 +96,7 @@ def note_linked(*, procedure: RequestedProcedure, study_instance_uid: str, who: 
             _tell(report, held, who, {"linked_to": str(procedure.public_id)})
 
 
-def hold_unmerged(*, merge: PatientMerge, merged: Patient, who: Any = None) -> None:
+def hold_unmerged(*, merge: PatientMerge, merged: Patient, who: Any) -> None:
     """Hold what was written of a patient's orders while it was taken for another one."""
     since = Q(published_at__gte=merge.created_at) | Q(draft__isnull=False, updated_at__gte=merge.created_at)
     found = Report.objects.filter(since, requested_procedure_ref__order_ref__patient_ref=merged)

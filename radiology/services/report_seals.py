@@ -22,16 +22,19 @@ def seal_for_letter(version: ReportVersion) -> ReportSeal | None:
 
 
 def digest_of(version: ReportVersion) -> bytes:
-    """The SHA-256 of what a version says: by whom and when it was signed, its words, addenda and key images."""
+    """The SHA-256 of what a letter prints of a version: who wrote and signed it, when and why, words and key images."""
     said = {
         "report": str(version.report_ref.public_id),
         "number": version.number,
         "status": str(version.status),
         "by": version.author_name,
+        "written_by": version.writer_name,
         "at": version.at.astimezone(UTC).isoformat(),
         "sections": version.sections,
+        "markup": version.markup,
         "addenda": version.addenda,
         "key_images": version.key_images,
+        "reason": version.reason,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).digest()
 

@@ -199,7 +199,8 @@ def require_given_out(report: Report, who: Any = None) -> None:
 
 
 def newest_version(report: Report) -> ReportVersion | None:
-    return report.versions.first() if report.number else None
+    """The version that holds; its PDF, which may be large, is read when it is asked for."""
+    return report.versions.defer("pdf").first() if report.number else None
 
 
 def content_of(version: ReportVersion) -> Content:

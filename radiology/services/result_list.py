@@ -186,10 +186,15 @@ def unmark_seen(*, who: User, mark: uuid.UUID) -> int:
     return PersonalResult.objects.filter(pk__in=keys).update(is_new=True, marked=None, updated_at=now)
 
 
-def open_critical_of(*, who: Any, patient: Patient) -> list[CriticalResult]:
-    """The open critical results of a patient, for the pages about them: ten at most, the newest first."""
+def open_critical_of(*, who: Any, patient: Patient, but: RequestedProcedure | None = None) -> list[CriticalResult]:
+    """The open critical results of a patient, for the pages about them: ten at most, the newest first.
+
+    `but` is the requested procedure that the page is about, and tells itself.
+    """
     found = CriticalResult.objects.visible_to(who).open()
     found = found.filter(requested_procedure_ref__order_ref__patient_ref=patient)
+    if but is not None:
+        found = found.exclude(requested_procedure_ref=but)
     return list(found.select_related("requested_procedure_ref__order_ref").order_by("-pk")[:10])
 
 

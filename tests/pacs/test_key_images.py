@@ -19,8 +19,9 @@ from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, gen
 
 from pacs.models import Instance, Study
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound, PreconditionFailed
-from radiology.models import Report, ReportStatus, RequestedProcedure, Role, Scope, Site, User
-from radiology.services.key_images import MOST, choose_key_images, place_of
+from radiology.models import Report, ReportStatus, ReportVersion, RequestedProcedure, Role, Scope, Site, User
+from radiology.services.key_images import MOST, choose_key_images, picture_of, place_of
+from radiology.services.letter_pictures import LARGEST, QUALITIES, Pictures, figures_of
 from radiology.services.report_pdf import pdf_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, withdraw_report, write_draft
 from tests.factories import make_patient, make_site, make_user
@@ -174,6 +175,29 @@ def test_there_is_an_end_to_them(procedure: RequestedProcedure, radiologist: Use
     assert len(report.draft_key_images or []) == MOST
     report = signed(with_text(report, radiologist), radiologist)
     assert len(pdf_of(report=report)) < 2_000_000
+
+
+def test_pictures_that_would_be_too_much_for_a_letter_are_compressed_more(
+    procedure: RequestedProcedure, radiologist: User
+) -> None:
+    every = uids(imaged(procedure, count=9, side=560))  # noise, which takes the most room
+
+    def drawn(*instances: str) -> list[bytes]:
+        there = Report.objects.filter(requested_procedure_ref=procedure).first()
+        report = chosen(procedure, radiologist, *instances, version=there.version if there else 0)
+        version = ReportVersion(report_ref=report, key_images=report.draft_key_images)
+        pictures = Pictures()
+        return [pictures.fetch(each.address).read() for each in figures_of(report, version, pictures)]
+
+    def at(quality: int, side: int) -> bytes:
+        report = Report.objects.get(requested_procedure_ref=procedure)
+        return picture_of(report, report.draft_key_images[0], side=side, quality=quality)
+
+    assert drawn(every[0]) == [at(QUALITIES[0], 720)]
+    many = drawn(*every)
+    assert len(at(QUALITIES[0], 560)) * 9 > LARGEST, "as fine as that they would be too much"
+    assert many[0] in {at(each, 560) for each in QUALITIES[1:]}
+    assert sum(len(each) for each in many) <= LARGEST
 
 
 def test_of_two_who_choose_at_once_the_second_is_told(procedure: RequestedProcedure, radiologist: User) -> None:

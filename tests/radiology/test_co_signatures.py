@@ -17,6 +17,7 @@ from radiology.models import (
 )
 from radiology.services import co_signatures
 from radiology.services.attached_reports import attach_report
+from radiology.services.report_differences import difference_of
 from radiology.services.report_versions import Content
 from radiology.services.reports import add_addendum, sign_report, withdraw_report, write_draft
 from tests.factories import make_key_image, make_requested_procedure, make_site, make_study, make_user
@@ -173,7 +174,12 @@ def test_other_key_images_are_a_change(procedure: RequestedProcedure, resident: 
     Report.objects.filter(pk=second.pk).update(draft=TEXT, draft_key_images=[])
     second.refresh_from_db()
     sign_report(report=second, version=second.version, who=supervisor)
-    assert co_signatures.told_to(resident).get().report_ref == second
+    told = co_signatures.told_to(resident).get()
+    assert told.report_ref == second
+    before, after = second.versions.get(number=1), second.versions.get(number=2)
+    found = difference_of(before, after)
+    assert found.has_other_images and found.is_changed and (found.added, found.removed) == (0, 0)
+    assert not difference_of(before, before).is_changed
 
 
 def test_a_resident_signs_anew_and_only_the_last_waits(

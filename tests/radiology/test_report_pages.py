@@ -25,8 +25,9 @@ def doctor() -> Client:
 
 def test_what_it_means_comes_first(doctor: Client, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     report = make_report(findings="Nodul <b>14</b> mm.", impression="Suspek maligna.", technique="CT polos")
-    # one for what is new to the reader, one for the patient's other critical results
-    with django_assert_max_num_queries(14 + 2):
+    # who asks: session (and three to prolong it), user, site, rights (2), groups; what is shown: report, versions, late
+    # images, critical results of it and others of the patient; what is noted: the audit, what is new to the reader
+    with django_assert_max_num_queries(9 + 5 + 2):
         page = doctor.get(f"/reports/{report.public_id}").content.decode()
     places = [page.index(text) for text in ("Suspek maligna.", "CT polos", "Nodul &lt;b&gt;14")]
     assert places == sorted(places)

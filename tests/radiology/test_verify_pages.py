@@ -99,9 +99,26 @@ def test_an_older_letter_says_that_there_is_a_newer_one(procedure: RequestedProc
         assert "Withdrawn: do not use" in text and "Genuine, and valid" not in text and "Pasien lain" not in text
 
 
-def test_what_is_kept_otherwise_than_it_was_signed_is_told(procedure: RequestedProcedure, radiologist: User) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sections": {"impression": "Normal."}},
+        {"markup": {"impression": "<p>Normal.</p>"}},
+        {"addenda": [{"text": "Normal.", "by": "Hidayat^Rahmat", "at": "2026-11-02T08:00:00+00:00"}]},
+        {"key_images": [{"id": "1", "caption": "Normal."}]},
+        {"author_name": "Dewi^Sari"},
+        {"writer_name": "Dewi^Sari"},
+        {"reason": "Sisi tertukar"},
+        {"status": ReportStatus.AMENDED},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_is_kept_otherwise_than_it_was_signed_is_told(
+    procedure: RequestedProcedure, radiologist: User, changed: dict[str, Any]
+) -> None:
     report = signed(procedure, radiologist)
-    ReportVersion.objects.filter(report_ref=report).update(sections={"impression": "Normal."})
+    assert "Genuine, and valid" in page(token_of(report)).content.decode()
+    ReportVersion.objects.filter(report_ref=report).update(**changed)
     text = page(token_of(report)).content.decode()
     assert "What is kept is not what was signed" in text and "Genuine" not in text
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from radiology.models import CoSignature, HoldKind, LateImages, Report, RequestedProcedure, Resident, Role, User
 from radiology.services import report_holds
 from radiology.services.reports import sign_report, write_draft
-from tests.factories import make_reading, make_site, make_user
+from tests.factories import make_instance, make_key_image, make_reading, make_site, make_user
 from worklist.models import Reading, Turnaround
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +125,19 @@ def test_it_is_sent_back_with_a_comment(resident: User, supervisor: User, proced
     assert "Ukur nodulnya." in page.content.decode() and not page.context["state"]["readOnly"]
     assert "Ukur nodulnya." in desk.client.get("/reports/changed").content.decode()
     assert other.client.get(f"{other.address}/difference").status_code == 404
+
+
+def test_other_key_images_alone_are_told_before_the_second_signature(
+    resident: User, supervisor: User, procedure: RequestedProcedure
+) -> None:
+    report = signed_by(resident, procedure)
+    make_key_image(report, make_instance())
+    desk = Desk(supervisor, procedure)
+    told = desk.client.get(f"{desk.address}/difference").content.decode()
+    assert "Nothing was changed" in told and "key images" not in told
+    Report.objects.update(draft=TEXT, draft_key_images=[])
+    told = desk.client.get(f"{desk.address}/difference").content.decode()
+    assert "Nothing was changed" not in told and "The key images are not the same" in told
 
 
 def test_the_second_of_two_who_co_sign_is_told(resident: User, supervisor: User, procedure: RequestedProcedure) -> None:

@@ -184,7 +184,8 @@ def test_a_regular_merge_holds_nothing_one_that_is_taken_back_what_was_written_m
     assert not ReportHold.objects.exists()
     undo_merge(merge=merge, who=chief)
     hold = ReportHold.objects.get()
-    assert (hold.report_ref, hold.kind) == (report, HoldKind.UNMERGED)
+    assert (hold.report_ref, hold.kind, hold.agent) == (report, HoldKind.UNMERGED, chief.username)
+    assert AuditEvent.objects.filter(event="report", user=chief, detail__held="unmerged").exists()
 
 
 def test_images_hidden_as_of_the_wrong_patient_hold_it(

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -289,8 +290,15 @@ def test_former_studies_stand_below_with_what_they_meant(hers: Client, sari: Use
     assert "CT Thorax earlier" in page and "Clear lungs." in page
 
 
+def beside_tag(response: Any) -> str:
+    """The version with which the part about the patient's critical results is asked for again."""
+    found = re.search(r'id="critical-beside"[^>]* data-live="([^"]+)"', response.content.decode())
+    assert found is not None
+    return unescape(found[1])
+
+
 def test_a_critical_result_is_acknowledged_in_place_and_told_wherever_the_patient_is_shown(
-    hers: Client, sari: User, rahmat: User
+    hers: Client, sari: User, rahmat: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = make_patient(None, "LESTARI^AYU")
     first, second = (awaited(patient=patient, ordering_physician=sari) for _ in range(2))
@@ -311,11 +319,20 @@ def test_a_critical_result_is_acknowledged_in_place_and_told_wherever_the_patien
         page = hers.get(address).content.decode()
         assert "Pneumothorax" in page and acknowledge in page, address
         assert page.count(acknowledge) == 1, address
+    pages = (f"/patients/{patient.public_id}", f"/studies/{study.study_instance_uid}", part)
+    now = timezone.now()
+    with monkeypatch.context() as still:
+        still.setattr(timezone, "now", lambda: now)
+        shown = [beside_tag(hers.get(address)) for address in pages]
+        assert set(shown) == {hers.get(part)["ETag"]}
+        assert hers.get(part, headers={"If-None-Match": shown[0]}).status_code == 304
     assert "Another critical result of this patient" in hers.get(f"/results/{second.public_id}").content.decode()
     assert "Pneumothorax" in hers.get("/").content.decode()
     here = f"/results/{first.public_id}?view=critical"
     assert hers.post(f"/critical/{raised.public_id}/acknowledge", {"next": here}).headers["Location"] == here
-    assert "Pneumothorax" not in hers.get(part).content.decode()
+    again = hers.get(part, headers={"If-None-Match": shown[0]})
+    assert again.status_code == 200 and "Pneumothorax" not in again.content.decode()
+    assert hers.get(part, headers={"If-None-Match": again["ETag"]}).status_code == 304
     assert names(hers.get("/results?view=critical")) == []
     far = client_of(doctor("far", site=make_site()))
     assert far.get(part).status_code == 404

@@ -14,7 +14,7 @@ from radiology.services import jobs
 from radiology.services.critical_results import acknowledge, open_results_for, proposed_recipient, raise_critical
 from radiology.services.order_moves import cancel_order
 from radiology.services.orders import change_order
-from radiology.services.personal_results import SWEEP, refresh_results
+from radiology.services.personal_results import SWEEP, match_soon, refresh_results
 from radiology.services.practitioners import physician_of
 from radiology.services.reports import withdraw_report
 from radiology.services.result_list import ResultFilter, counts_of, mark_seen, note_opened, results_for, unmark_seen
@@ -226,6 +226,22 @@ def test_who_is_tied_later_finds_what_was_there_before(sari: User, rahmat: User)
         each.delete()
     jobs.run_due()
     assert not PersonalResult.objects.exists()
+
+
+def test_whoever_is_tied_to_nothing_has_what_they_ordered_and_no_other_order_is_looked_at(sari: User) -> None:
+    awaited(ordering_physician=sari)
+    for order in (make_order(entered_by=sari), *(make_order() for _ in range(3))):
+        make_requested_procedure(order)
+    match_soon(sari.pk)
+    with CaptureQueriesContext(connection) as queries:
+        jobs.run_due()
+    assert PersonalResult.objects.filter(user=sari).count() == 2
+    assert Job.objects.get(kind="radiology.match_results").progress == 2
+    locked = [each for each in queries if "personalresult" in each["sql"] and "FOR NO KEY UPDATE" in each["sql"]]
+    assert len(locked) == 2, "each row is worked out once"
+    tie(sari, "identifier", "D1")
+    jobs.run_due()
+    assert Job.objects.order_by("pk").last().progress == 5
 
 
 def test_the_daily_look_finds_what_was_missed(sari: User, rahmat: User) -> None:
