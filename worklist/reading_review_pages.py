@@ -12,7 +12,8 @@ from radiology.accounts import PageRequest
 from radiology.errors import InvalidValue, NotFound
 from radiology.services import audit, co_signatures
 from worklist.reading_review import difference_to_sign
-from worklist.reading_view_pages import answers, body_of, procedure_of, report_at, study_of
+from worklist.reading_view_pages import answers, body_of, procedure_of, report_at
+from worklist.services.procedure_images import studies_of
 from worklist.services.report_watch import images_of
 
 
@@ -54,7 +55,7 @@ def send_back(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 def news(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """GET …/news: how many images there are now, and whether the report is held: asked every half minute."""
     procedure = procedure_of(request, public_id)
-    study, report = study_of(request, procedure), report_at(procedure)
+    study, report = studies_of(procedure, request.user).first(), report_at(procedure)
     return JsonResponse(
         {
             "images": images_of([study.pk]).count() if study is not None else 0,

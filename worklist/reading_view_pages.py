@@ -41,6 +41,7 @@ from radiology.services.report_warnings import warnings_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, write_draft
 from worklist import reading_review
 from worklist.services.priors import priors_of
+from worklist.services.procedure_images import studies_of
 from worklist.services.reading import claim, require_right, touch
 
 LARGEST_BODY = 4 << 20
@@ -73,7 +74,7 @@ def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         reading, held = _claimed(request, procedure)
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
-    study = study_of(request, procedure)
+    study = studies_of(procedure, request.user).first()
     order = procedure.order_ref
     report = report_at(procedure)
     version = newest_version(report) if report else None
@@ -262,14 +263,6 @@ def report_at(procedure: RequestedProcedure) -> Report | None:
     """The living report of the procedure."""
     found = Report.objects.filter(requested_procedure_ref=procedure).exclude(status=ReportStatus.ENTERED_IN_ERROR)
     return found.select_related("draft_by").first()
-
-
-def study_of(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
-    visible = Study.objects.visible_to(request.user)
-    return (
-        visible.filter(requested_procedure_ref=procedure).order_by("-sort_at").first()
-        or visible.filter(study_instance_uid=procedure.study_instance_uid).first()
-    )
 
 
 def _claimed(request: PageRequest, procedure: RequestedProcedure) -> tuple[Any, str]:

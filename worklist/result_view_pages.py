@@ -31,6 +31,7 @@ from radiology.services.report_markup import shown
 from radiology.services.result_list import neighbours_of, note_opened, open_critical_of
 from worklist.result_pages import address_of, query_of, wanted_of
 from worklist.services.priors import priors_of
+from worklist.services.procedure_images import studies_of
 from worklist.services.result_standing import standings_of
 
 SERIES = 8
@@ -134,12 +135,8 @@ def _text(version: ReportVersion | None) -> dict[str, Any]:
 
 
 def _study(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
-    visible = Study.objects.visible_to(request.user).filter(number_of_study_related_instances__gt=0)
-    visible = visible.select_related("site")
-    return (
-        visible.filter(requested_procedure_ref=procedure).order_by("-sort_at").first()
-        or visible.filter(readings__requested_procedure_ref=procedure).order_by("-sort_at").first()
-    )
+    found = studies_of(procedure, request.user).filter(number_of_study_related_instances__gt=0)
+    return found.select_related("site").first()
 
 
 def _series(request: PageRequest, study: Study | None) -> list[Series]:

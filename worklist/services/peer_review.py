@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -22,6 +22,7 @@ from radiology.models import SIGNED, AuditAction, ReportSection, ReportVersion, 
 from radiology.services import audit
 from worklist.models import PeerReview, PeerReviewScore, PeerReviewState, RadpeerScore
 from worklist.services.peer_review_draw import lock_reports, next_reviewer
+from worklist.services.procedure_images import studies_of
 
 RIGHT = "reports.sign"
 MANAGE = "peer_review.manage"
@@ -181,8 +182,7 @@ def blinded(version: ReportVersion) -> BlindReport:
 def images_of(*, who: Any, review: PeerReview) -> tuple[Study | None, list[str]]:
     """The study, and the UIDs of its series of images: without those that are made of reports."""
     procedure = review.report_version.report_ref.requested_procedure_ref
-    mine = Q(requested_procedure_ref=procedure) | Q(readings__requested_procedure_ref=procedure)
-    study = Study.objects.visible_to(who).filter(mine).order_by("-sort_at", "pk").first()
+    study = studies_of(procedure, who).first()
     if study is None:
         return None, []
     series = Series.objects.visible_to(who).filter(study_ref=study).exclude(modality__in=_NOT_IMAGES)
