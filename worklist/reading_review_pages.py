@@ -11,10 +11,9 @@ from django.views.decorators.http import require_POST, require_safe
 from radiology.accounts import PageRequest
 from radiology.errors import InvalidValue, NotFound
 from radiology.services import audit, co_signatures
-from worklist.reading_review import difference_to_sign
-from worklist.reading_view_pages import answers, body_of, procedure_of, report_at
+from worklist.reading_review import difference_to_sign, news_of
+from worklist.reading_view_pages import answers, body_of, living_reports, procedure_of, report_at
 from worklist.services.procedure_images import studies_of
-from worklist.services.report_watch import images_of
 
 
 @require_safe
@@ -55,10 +54,5 @@ def send_back(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 def news(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """GET …/news: how many images there are now, and whether the report is held: asked every half minute."""
     procedure = procedure_of(request, public_id)
-    study, report = studies_of(procedure, request.user).first(), report_at(procedure)
-    return JsonResponse(
-        {
-            "images": images_of([study.pk]).count() if study is not None else 0,
-            "held": report is not None and report.held_at is not None,
-        }
-    )
+    study = studies_of(procedure, request.user).values_list("pk", flat=True).first()
+    return JsonResponse(news_of(study, living_reports(procedure).values_list("held_at", flat=True).first()))

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -261,8 +262,12 @@ def procedure_of(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedu
 
 def report_at(procedure: RequestedProcedure) -> Report | None:
     """The living report of the procedure."""
-    found = Report.objects.filter(requested_procedure_ref=procedure).exclude(status=ReportStatus.ENTERED_IN_ERROR)
-    return found.select_related("draft_by").first()
+    return living_reports(procedure).select_related("draft_by").first()
+
+
+def living_reports(procedure: RequestedProcedure) -> QuerySet[Report]:
+    """One, or none."""
+    return Report.objects.filter(requested_procedure_ref=procedure).exclude(status=ReportStatus.ENTERED_IN_ERROR)
 
 
 def _claimed(request: PageRequest, procedure: RequestedProcedure) -> tuple[Any, str]:

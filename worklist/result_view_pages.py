@@ -142,8 +142,8 @@ def _study(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
 def _series(request: PageRequest, study: Study | None) -> list[Series]:
     if study is None:
         return []
-    rows = Series.objects.visible_to(request.user).filter(study_ref=study, removed_at=None).defer("attributes")
-    return list(rows.exclude(modality__in=["SR", "DOC", "PR", "KO"]).order_by("series_number", "pk")[:SERIES])
+    rows = Series.objects.visible_to(request.user).filter(study_ref=study).images().defer("attributes")
+    return list(rows.order_by("series_number", "pk")[:SERIES])
 
 
 def _viewer(study: Study | None) -> str:
