@@ -138,7 +138,8 @@ class Reviewers:
 
 def involved(versions: Sequence[ReportVersion]) -> dict[int, set[int]]:
     """By report version (id) everybody who wrote, or writes, something of the report, or was to review it."""
-    found = {each.pk: {each.report_ref.draft_by_id} - {None} for each in versions}
+    drafts = {each.pk: each.report_ref.draft_by_id for each in versions}
+    found = {key: set[int]() if by is None else {by} for key, by in drafts.items()}
     wrote: dict[int, set[int]] = defaultdict(set)
     same = ReportVersion.objects.filter(report_ref__in={each.report_ref_id for each in versions}).exclude(author=None)
     for report, author in same.values_list("report_ref_id", "author_id"):
