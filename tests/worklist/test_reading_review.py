@@ -1,6 +1,7 @@
 """The second signature at the reading view's door and on the reading list; and what pages say of held reports."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -125,6 +126,20 @@ def test_it_is_sent_back_with_a_comment(resident: User, supervisor: User, proced
     assert "Ukur nodulnya." in page.content.decode() and not page.context["state"]["readOnly"]
     assert "Ukur nodulnya." in desk.client.get("/reports/changed").content.decode()
     assert other.client.get(f"{other.address}/difference").status_code == 404
+
+
+def test_the_result_says_who_wrote_what_somebody_else_signed(
+    resident: User, supervisor: User, procedure: RequestedProcedure
+) -> None:
+    report = signed_by(resident, procedure)
+    sign_report(report=report, version=report.version, who=supervisor)
+    for address in (f"/results/{procedure.public_id}", f"/reports/{report.public_id}"):
+        page = Desk(supervisor, procedure).client.get(address)
+        text = page.content.decode()
+        assert "radiology/report_watch.css" in text
+        assert page.context["version"].writer_name == "Putra^Rudi"
+        assert re.search(r"Written by[^a-z]*(</dt><dd>)?Rudi Putra", text), address
+        assert "1 former version" in text and text.count("Nodul di lobus kanan.") == 2
 
 
 def test_the_second_of_two_who_co_sign_is_told(resident: User, supervisor: User, procedure: RequestedProcedure) -> None:
