@@ -1,16 +1,13 @@
 """What the reading view says of a report beside its text: the second signature, a hold, late images."""
 
-import uuid
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Sum
-from django.utils.translation import gettext as _
 
 from pacs.models import Series, Study
 from radiology.accounts import PageRequest
-from radiology.errors import InvalidValue
-from radiology.models import CoSignature, CoSignatureState, Report, ReportVersion, User
+from radiology.models import CoSignature, CoSignatureState, Report, ReportVersion
 from radiology.services import co_signatures, late_images, report_holds
 from radiology.services.report_differences import Difference, difference_of_texts
 
@@ -57,16 +54,3 @@ def difference_to_sign(report: Report) -> tuple[CoSignature, Difference] | None:
         return None
     before = version_of(waiting)
     return waiting, difference_of_texts(before.sections, report.draft if report.draft is not None else before.sections)
-
-
-def supervisor_of(given: Any) -> User | None:
-    """Whom a resident chose. Raises InvalidValue."""
-    if not given:
-        return None
-    try:
-        found = User.objects.filter(public_id=uuid.UUID(str(given)), is_active=True).first()
-    except ValueError:
-        found = None
-    if found is None:
-        raise InvalidValue(_("There is no such supervisor."), field="supervisor")
-    return found

@@ -9,10 +9,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from radiology.accounts import PageRequest
-from radiology.errors import InvalidValue, NotFound
+from radiology.errors import NotFound
 from radiology.services import audit, co_signatures
 from worklist.reading_review import difference_to_sign, news_of
-from worklist.reading_view_pages import answers, body_of, living_reports, procedure_of, report_at
+from worklist.reading_view_pages import answers, body_of, living_reports, procedure_of, report_at, version_in
 from worklist.services.procedure_images import studies_of
 
 
@@ -35,12 +35,11 @@ def send_back(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """POST …/return: the report goes back to the resident, with a `comment`."""
     report = report_at(procedure_of(request, public_id))
     given = body_of(request)
-    version = given.get("version")
-    if report is None or not isinstance(version, int):
-        raise InvalidValue(_("The version is a number."), field="version")
+    if report is None:
+        raise NotFound(_("No resident waits for a signature here."), field="report")
     co_signatures.send_back(
         report=report,
-        version=version,
+        version=version_in(given),
         comment=str(given.get("comment", "")),
         who=request.user,
         address=audit.address_of(request),

@@ -34,6 +34,7 @@ from radiology.key_image_pages import entries_of
 from radiology.models import AuditAction, Report, ReportOrigin, ReportSection, ReportStatus, RequestedProcedure
 from radiology.services import audit
 from radiology.services.access import require_password
+from radiology.services.co_signatures import supervisor_of
 from radiology.services.key_images import key_images_of
 from radiology.services.report_markup import markup_of_text
 from radiology.services.report_templates import macros_for
@@ -213,9 +214,7 @@ def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         raise NotFound(_("There is nothing to sign: write the report first."), field="report")
     address = audit.address_of(request)
     require_password(user=request.user, password=str(given.get("password", "")), address=address)
-    version = given.get("version")
-    if not isinstance(version, int):
-        raise InvalidValue(_("The version is a number."), field="version")
+    version = version_in(given)
     if "addendum" in given:
         made = add_addendum(report=report, version=version, text=given["addendum"], who=request.user, address=address)
     else:
@@ -225,7 +224,7 @@ def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
             version=version,
             status=ReportStatus(status) if status in ReportStatus.values else ReportStatus.DRAFT,
             reason=str(given.get("reason", "")),
-            supervisor=reading_review.supervisor_of(given.get("supervisor")),
+            supervisor=supervisor_of(given.get("supervisor")),
             who=request.user,
             address=address,
         )
@@ -248,6 +247,14 @@ def body_of(request: PageRequest) -> dict[str, Any]:
             _("Somebody else has signed in on this computer: sign in again as who wrote this."), field="user"
         )
     return given
+
+
+def version_in(given: dict[str, Any]) -> int:
+    """At which version a report was changed. Raises InvalidValue."""
+    version = given.get("version")
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise InvalidValue(_("The version is a number."), field="version")
+    return version
 
 
 def procedure_of(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedure:

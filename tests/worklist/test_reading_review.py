@@ -116,7 +116,9 @@ def test_it_is_sent_back_with_a_comment(resident: User, supervisor: User, proced
     report = signed_by(resident, procedure)
     other = Desk(supervisor, procedure)
     assert other.send("POST", "return", version=report.version, comment=" ").json()["field"] == "comment"
-    assert other.send("POST", "return", version="x", comment="x").status_code == 400
+    for wrong in ("x", True, None):
+        assert other.send("POST", "return", version=wrong, comment="x").json()["field"] == "version"
+        assert other.send("POST", "sign", version=wrong, password=PASSWORD).json()["field"] == "version"
     assert other.send("POST", "return", version=report.version, comment="Ukur nodulnya.").json() == {"returned": True}
     row = Reading.objects.get()
     assert (row.assigned_to, row.resident) == (resident, None)
