@@ -5,14 +5,13 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from benchmarks import dcmtk, machine, report
+from benchmarks.command_line import main_of
 from benchmarks.objects import Objects
 from benchmarks.report import Result
 from benchmarks.rows import Bench, Row, all_rows
@@ -183,17 +182,5 @@ def empty(servers: Sequence[Server], received: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
-    try:
-        return compare(options(sys.argv[1:]))
-    except KeyboardInterrupt:
-        return 130
-    except SetUpFailed as error:
-        print(error, file=sys.stderr)
-        return 1
+    return main_of(compare, options)

@@ -16,7 +16,6 @@ import secrets
 import shutil
 import signal
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,12 +29,11 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from benchmarks import machine
+from benchmarks.command_line import main_of
 from benchmarks.http_client import HttpClient, Response
-from benchmarks.servers import free_port
 from benchmarks.soak.images import Images
-from benchmarks.soak.main import KEPT
 from benchmarks.soak.product import Product
-from deploy import processes
+from benchmarks.soak.run import prepared
 from deploy.project import ROOT
 from deploy.screen import Screen, SetUpFailed
 
@@ -234,7 +232,7 @@ def told(losses: Sequence[Loss], screen: Screen) -> int:
 def write(chosen: argparse.Namespace) -> int:
     screen = Screen()
     folder: Path = chosen.data.resolve()
-    product = prepared(folder)
+    product = prepared(folder, "profile")
     for line in machine.describe(folder):
         screen.say(line)
     with screen.step("Starting"):
@@ -261,20 +259,6 @@ def write(chosen: argparse.Namespace) -> int:
     return told(losses, screen)
 
 
-def prepared(folder: Path) -> Product:
-    """A data folder without anything but what the set-up makes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o711)  # as root, the database runs as a user of its own that passes through
-    product = Product(folder / "sinar", receiver_port=free_port())
-    product.folder.mkdir(exist_ok=True, mode=0o711)
-    if processes.of(product.folder):
-        raise SetUpFailed(f"Another run works in {folder}: wait for it, or choose another folder with --data.")
-    for path in [*product.folder.iterdir(), folder / "profile"]:
-        if path.name not in KEPT and path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return product
-
-
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make writing", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="the browser and the web server in turn (20)")
@@ -283,17 +267,5 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _stop(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
-    try:
-        return write(options(sys.argv[1:]))
-    except KeyboardInterrupt:
-        return 130
-    except SetUpFailed as error:
-        print(error, file=sys.stderr)
-        return 1
+    return main_of(write, options)

@@ -16,7 +16,7 @@ from radiology.accounts import PageRequest, signed_in
 from radiology.critical_pages import of_report
 from radiology.errors import RadiologyError, outcome_of
 from radiology.key_image_pages import images_by_version
-from radiology.models import AuditAction, Report, ReportSection
+from radiology.models import AuditAction, Report, ReportSection, RequestedProcedure
 from radiology.pages import refusal
 from radiology.report_review_pages import find_report, shown_on_report
 from radiology.services import audit, report_pdf
@@ -36,32 +36,14 @@ def report(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         return _missing(request)
     procedure = found.requested_procedure_ref
     order = procedure.order_ref
-    version, *former = found.versions.defer("pdf")[:VERSIONS]
-    beside = shown_on_report(request, found)
-    if beside["withheld"]:
-        former = []
-    sections = {} if beside["withheld"] else dict(shown(version))
-    impression = sections.pop(ReportSection.IMPRESSION, "")
-    _record_read(request, found)
-    if not beside["withheld"]:
-        note_opened(who=request.user, procedure=procedure, version=version.pk)
     asked = {"AccessionNumber": order.accession_number} if order.accession_number else {}
     keys = [("v", _("View the images")), ("p", _("The letter (PDF)")), ("o", _("The order"))]
     if request.user.may("reports.write"):
         keys.append(("r", _("Amend or add")))
         keys.append(("d", _("The differences between versions")))
-    images = images_by_version(found, [version, *former])
     context = {
-        **beside,
-        "report": found,
-        "version": version,
-        "key_images": images[version.number],
-        "former": [(each, shown(each), images[each.number]) for each in former],
-        "impression": impression,
-        "sections": sections.items(),
-        "has_text": bool(version.texts or version.addenda),
-        "critical": of_report(request, procedure),
-        "beside": open_critical_of(who=request.user, patient=order.patient_ref, but=procedure),
+        **shown_of(request, found),
+        **critical_beside(request, procedure),
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,
@@ -94,6 +76,42 @@ def letter(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         "X-Content-Type-Options": "nosniff",
     }
     return HttpResponse(pdf, content_type="application/pdf", headers=headers)
+
+
+def shown_of(request: PageRequest, found: Report) -> dict[str, Any]:
+    """What a page shows of a published report, and `was_new`: who is shown it has opened it, and that is recorded."""
+    versions = list(found.versions.defer("pdf")[:VERSIONS])
+    version = versions[0]
+    watched = shown_on_report(request, found)
+    _record_read(request, found)
+    was_new = False
+    if watched["withheld"]:
+        versions = []
+    else:
+        was_new = note_opened(who=request.user, procedure=found.requested_procedure_ref, version=version.pk)
+    images = images_by_version(found, versions)
+    sections = dict(shown(versions[0])) if versions else {}
+    impression = sections.pop(ReportSection.IMPRESSION, "")
+    return {
+        **watched,
+        "report": found,
+        "version": version,
+        "was_new": was_new,
+        "impression": impression,
+        "sections": sections.items(),
+        "has_text": bool(version.texts or version.addenda),
+        "key_images": images.get(version.number, []),
+        "former": [(each, shown(each), images[each.number]) for each in versions[1:]],
+    }
+
+
+def critical_beside(request: PageRequest, procedure: RequestedProcedure) -> dict[str, Any]:
+    """The critical result of a procedure, and the open ones of other examinations of its patient."""
+    patient = procedure.order_ref.patient_ref
+    return {
+        "critical": of_report(request, procedure),
+        "beside": open_critical_of(who=request.user, patient=patient, but=procedure),
+    }
 
 
 def _missing(request: PageRequest) -> HttpResponse:

@@ -22,11 +22,11 @@ from radiology.services import audit
 from worklist.figures_plots import drawing
 from worklist.figures_words import change, csv_of, shown
 from worklist.services import figures_quality, figures_rows, figures_turnaround, figures_workload
-from worklist.services.figures_numbers import Selection
+from worklist.services.figures_numbers import STEP_WORDS, Selection
 from worklist.services.figures_period import PERIODS, UNITS, USUAL, choices, period_of
 from worklist.services.figures_quality import AGAIN_DAYS, USUAL_DAYS
 from worklist.services.figures_tables import RIGHT, Figures, Table, sites_of
-from worklist.services.figures_turnaround import STEP_WORDS, USUAL_STEP
+from worklist.services.figures_turnaround import USUAL_STEP
 
 PARTS = {
     "turnaround": gettext_lazy("Turnaround"),
@@ -110,9 +110,7 @@ def figures(request: PageRequest) -> HttpResponseBase:
         "error": error,
         "period": wanted.selection.period,
         "before": wanted.selection.before.period,
-        "headlines": [
-            (title, shown(now, column), change(column, now, was)) for title, column, now, was in found.headlines
-        ],
+        "headlines": [(title, shown(now, column), change(column, was)) for title, column, now, was in found.headlines],
         "tables": [_shown(table, wanted) for table in found.tables],
         "periods": choices(PERIODS),
         "steps": choices(STEP_WORDS),

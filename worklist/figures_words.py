@@ -48,7 +48,7 @@ def start(text: str) -> str:
     return formats.date_format(date.fromisoformat(text), "j M Y")
 
 
-def change(column: Column, now: Any, before: Any) -> str:
+def change(column: Column, before: Any) -> str:
     """What stood there in the period before."""
     return _("before: %(value)s") % {"value": shown(before, column)}
 

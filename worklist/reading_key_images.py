@@ -4,16 +4,14 @@ import uuid
 
 from django.http import HttpResponse, JsonResponse
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 
 from radiology.accounts import PageRequest
-from radiology.errors import InvalidValue
 from radiology.key_image_pages import entries_of
 from radiology.services import audit
 from radiology.services.key_images import choose_key_images, key_images_of
-from worklist.reading_view_pages import answers, body_of, procedure_of
+from worklist.reading_view_pages import answers, body_of, procedure_of, version_in
 from worklist.services.reading import touch
 
 
@@ -25,13 +23,10 @@ class KeyImages(View):
         """All of them, in their order (`images`), as `choose_key_images` wants them; and the report's `version`."""
         procedure = procedure_of(request, public_id)
         given = body_of(request)
-        version = given.get("version")
-        if isinstance(version, bool) or not isinstance(version, int):
-            raise InvalidValue(_("The version is a number."), field="version")
         report = choose_key_images(
             procedure=procedure,
             images=given.get("images"),
-            version=version,
+            version=version_in(given),
             who=request.user,
             address=audit.address_of(request),
         )

@@ -17,11 +17,9 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import replace_url
 
 from pacs.forms import MODALITY_NAMES
-from pacs.pages import etag, next_address, refusal
-from pacs.services.keyset import Place
+from pacs.pages import etag, next_address, page_address, place_in, refusal
 from radiology.accounts import PageRequest, signed_in
-from radiology.api.pages import cursor_of, place_of
-from radiology.errors import InvalidValue, NotFound, RadiologyError, outcome_of
+from radiology.errors import NotFound, RadiologyError, outcome_of
 from radiology.models import Priority, RequestedProcedure, User
 from radiology.models.user import RIGHTS
 from radiology.notices import say
@@ -67,7 +65,7 @@ def reading_list(request: PageRequest) -> HttpResponseBase:
     if not request.user.may(reading_service.RIGHT):
         return refusal(request, 403, _("The reading list is for those who write reports."))
     wanted = _wanted(request.GET)
-    page = reading_page(who=request.user, wanted=wanted, place=_place(request), size=PAGE)
+    page = reading_page(who=request.user, wanted=wanted, place=place_in(request, ORDER), size=PAGE)
     version = etag(request, page.version)
     if request.htmx and request.headers.get("If-None-Match") == version:
         return HttpResponseNotModified()
@@ -86,8 +84,8 @@ def reading_list(request: PageRequest) -> HttpResponseBase:
         "here": here,
         "everything": _address(ReadingFilter(wanted.view)),
         "is_filtered": bool(wanted.modality or wanted.priority),
-        "older": _page_address(here, page.page.next),
-        "newer": _page_address(here, page.page.previous),
+        "older": page_address(here, ORDER, page.page.next),
+        "newer": page_address(here, ORDER, page.page.previous),
         "keys": KEYS,
     }
     if request.htmx and request.htmx.trigger == "reading-filter":
@@ -237,21 +235,6 @@ def _address(wanted: ReadingFilter) -> str:
     if wanted.view != "unread":
         kept = {"view": wanted.view, **kept}
     return f"{reverse('reading')}?{urlencode(kept)}" if kept else reverse("reading")
-
-
-def _place(request: PageRequest) -> Place | None:
-    """Where the page begins; an address that was tampered with begins at the head."""
-    try:
-        return Place(*place_of(cursor=request.GET["at"], order=ORDER)) if request.GET.get("at") else None
-    except InvalidValue:
-        return None
-
-
-def _page_address(here: str, place: Place | None) -> str:
-    if place is None:
-        return ""
-    cursor = cursor_of(order=ORDER, values=place.values, backwards=place.backwards)
-    return f"{here}{'&' if '?' in here else '?'}{urlencode({'at': cursor})}"
 
 
 def _ask_whom(request: PageRequest, procedure: RequestedProcedure) -> HttpResponseBase:

@@ -1,19 +1,17 @@
 """What the reading view says of a report beside its text: the second signature, a hold, late images."""
 
-import uuid
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.db.models import Sum
 
-from pacs.models import Study
+from pacs.models import Series, Study
 from radiology.accounts import PageRequest
-from radiology.errors import InvalidValue
-from radiology.models import CoSignature, CoSignatureState, Report, ReportVersion, User
+from radiology.models import CoSignature, CoSignatureState, Report, ReportVersion
 from radiology.services import co_signatures, late_images, report_holds
 from radiology.services.key_images import key_images_of
 from radiology.services.report_differences import Difference, difference_of_texts
-from worklist.services.report_watch import images_of
 
 
 def shown(request: PageRequest, report: Report | None, study: Study | None) -> dict[str, Any]:
@@ -25,22 +23,25 @@ def shown(request: PageRequest, report: Report | None, study: Study | None) -> d
     if report is not None and co is not None and co.state == CoSignatureState.RETURNED and co.seen_at is None:
         co_signatures.note_seen(report, request.user)
     return {
-        "state": {
-            "images": images_of([study.pk]).count() if study is not None else 0,
-            "held": report is not None and report.held_at is not None,
-        },
+        "state": news_of(study.pk if study is not None else None, report.held_at if report is not None else None),
         "is_resident": resident,
         "usual_supervisors": usual,
         "other_supervisors": others,
         "chosen_supervisor": co.supervisor_id if co is not None else None,
         "co": co,
         "cosigns": waits and not resident,
-        "resident_version": version_of(co) if co is not None and waits else None,
         "kept": report is not None and (report.held_at is not None or (resident and report.is_signed)),
         "hold": report_holds.open_hold_of(report) if report is not None else None,
         "may_release": report is not None and report.held_at is not None and report_holds.may_decide(request.user),
         "late": late_images.open_of(report) if report is not None and report.number else None,
     }
+
+
+def news_of(study: int | None, held_at: datetime | None) -> dict[str, Any]:
+    """How many images the study (id) has now, and whether its report is held."""
+    images = Series.objects.filter(study_ref=study).images() if study is not None else Series.objects.none()
+    found = images.aggregate(number=Sum("number_of_series_related_instances"))
+    return {"images": found["number"] or 0, "held": held_at is not None}
 
 
 def version_of(co: CoSignature) -> ReportVersion:
@@ -56,16 +57,3 @@ def difference_to_sign(report: Report) -> tuple[CoSignature, Difference] | None:
     before = version_of(waiting)
     found = difference_of_texts(before.sections, report.draft if report.draft is not None else before.sections)
     return waiting, replace(found, has_other_images=key_images_of(report) != list(before.key_images))
-
-
-def supervisor_of(given: Any) -> User | None:
-    """Whom a resident chose. Raises InvalidValue."""
-    if not given:
-        return None
-    try:
-        found = User.objects.filter(public_id=uuid.UUID(str(given)), is_active=True).first()
-    except ValueError:
-        found = None
-    if found is None:
-        raise InvalidValue(_("There is no such supervisor."), field="supervisor")
-    return found

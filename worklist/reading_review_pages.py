@@ -9,11 +9,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from radiology.accounts import PageRequest
-from radiology.errors import InvalidValue, NotFound
+from radiology.errors import NotFound
 from radiology.services import audit, co_signatures
-from worklist.reading_review import difference_to_sign
-from worklist.reading_view_pages import answers, body_of, procedure_of, report_at, study_of
-from worklist.services.report_watch import images_of
+from worklist.reading_review import difference_to_sign, news_of
+from worklist.reading_view_pages import answers, body_of, living_reports, procedure_of, report_at, version_in
+from worklist.services.procedure_images import studies_of
 
 
 @require_safe
@@ -35,12 +35,11 @@ def send_back(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """POST …/return: the report goes back to the resident, with a `comment`."""
     report = report_at(procedure_of(request, public_id))
     given = body_of(request)
-    version = given.get("version")
-    if report is None or not isinstance(version, int):
-        raise InvalidValue(_("The version is a number."), field="version")
+    if report is None:
+        raise NotFound(_("No resident waits for a signature here."), field="report")
     co_signatures.send_back(
         report=report,
-        version=version,
+        version=version_in(given),
         comment=str(given.get("comment", "")),
         who=request.user,
         address=audit.address_of(request),
@@ -54,10 +53,5 @@ def send_back(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
 def news(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     """GET …/news: how many images there are now, and whether the report is held: asked every half minute."""
     procedure = procedure_of(request, public_id)
-    study, report = study_of(request, procedure), report_at(procedure)
-    return JsonResponse(
-        {
-            "images": images_of([study.pk]).count() if study is not None else 0,
-            "held": report is not None and report.held_at is not None,
-        }
-    )
+    study = studies_of(procedure, request.user).values_list("pk", flat=True).first()
+    return JsonResponse(news_of(study, living_reports(procedure).values_list("held_at", flat=True).first()))

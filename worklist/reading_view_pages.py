@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -33,6 +34,7 @@ from radiology.key_image_pages import entries_of
 from radiology.models import AuditAction, Report, ReportOrigin, ReportSection, ReportStatus, RequestedProcedure
 from radiology.services import audit
 from radiology.services.access import require_password
+from radiology.services.co_signatures import supervisor_of
 from radiology.services.key_images import key_images_of
 from radiology.services.report_markup import markup_of_text
 from radiology.services.report_templates import macros_for
@@ -41,6 +43,7 @@ from radiology.services.report_warnings import warnings_of
 from radiology.services.reports import add_addendum, discard_draft, sign_report, write_draft
 from worklist import reading_review
 from worklist.services.priors import priors_of
+from worklist.services.procedure_images import studies_of
 from worklist.services.reading import claim, require_right, touch
 
 LARGEST_BODY = 4 << 20
@@ -73,7 +76,7 @@ def view(request: PageRequest, public_id: uuid.UUID) -> HttpResponseBase:
         reading, held = _claimed(request, procedure)
     except RadiologyError as error:
         return refusal(request, outcome_of(error).http, error.message)
-    study = study_of(request, procedure)
+    study = studies_of(procedure, request.user).first()
     order = procedure.order_ref
     report = report_at(procedure)
     version = newest_version(report) if report else None
@@ -211,9 +214,7 @@ def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
         raise NotFound(_("There is nothing to sign: write the report first."), field="report")
     address = audit.address_of(request)
     require_password(user=request.user, password=str(given.get("password", "")), address=address)
-    version = given.get("version")
-    if not isinstance(version, int):
-        raise InvalidValue(_("The version is a number."), field="version")
+    version = version_in(given)
     if "addendum" in given:
         made = add_addendum(report=report, version=version, text=given["addendum"], who=request.user, address=address)
     else:
@@ -223,7 +224,7 @@ def sign(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
             version=version,
             status=ReportStatus(status) if status in ReportStatus.values else ReportStatus.DRAFT,
             reason=str(given.get("reason", "")),
-            supervisor=reading_review.supervisor_of(given.get("supervisor")),
+            supervisor=supervisor_of(given.get("supervisor")),
             who=request.user,
             address=address,
         )
@@ -248,6 +249,14 @@ def body_of(request: PageRequest) -> dict[str, Any]:
     return given
 
 
+def version_in(given: dict[str, Any]) -> int:
+    """At which version a report was changed. Raises InvalidValue."""
+    version = given.get("version")
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise InvalidValue(_("The version is a number."), field="version")
+    return version
+
+
 def procedure_of(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedure:
     found = RequestedProcedure.objects.select_related("order_ref__patient_ref", "order_ref__site", "procedure_ref")
     if not request.user.sees_every_site:
@@ -260,16 +269,12 @@ def procedure_of(request: PageRequest, public_id: uuid.UUID) -> RequestedProcedu
 
 def report_at(procedure: RequestedProcedure) -> Report | None:
     """The living report of the procedure."""
-    found = Report.objects.filter(requested_procedure_ref=procedure).exclude(status=ReportStatus.ENTERED_IN_ERROR)
-    return found.select_related("draft_by").first()
+    return living_reports(procedure).select_related("draft_by").first()
 
 
-def study_of(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
-    visible = Study.objects.visible_to(request.user)
-    return (
-        visible.filter(requested_procedure_ref=procedure).order_by("-sort_at").first()
-        or visible.filter(study_instance_uid=procedure.study_instance_uid).first()
-    )
+def living_reports(procedure: RequestedProcedure) -> QuerySet[Report]:
+    """One, or none."""
+    return Report.objects.filter(requested_procedure_ref=procedure).exclude(status=ReportStatus.ENTERED_IN_ERROR)
 
 
 def _claimed(request: PageRequest, procedure: RequestedProcedure) -> tuple[Any, str]:

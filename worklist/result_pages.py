@@ -20,11 +20,9 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import replace_url
 
 from pacs.forms import MODALITY_NAMES
-from pacs.pages import etag, next_address, refusal
+from pacs.pages import etag, next_address, page_address, place_in, refusal
 from pacs.services import keyset
 from radiology.accounts import PageRequest, signed_in
-from radiology.api.pages import cursor_of, place_of
-from radiology.errors import InvalidValue
 from radiology.models import AuditAction, Patient, PersonalResult, ReportSection
 from radiology.notices import say
 from radiology.services import audit, result_list
@@ -70,7 +68,7 @@ def results(request: PageRequest) -> HttpResponseBase:
     """GET /results. A part that asks again with the version it shows gets 304 when nothing happened."""
     now = timezone.now()
     wanted = wanted_of(request, request.GET)
-    place = _place(request)
+    place = place_in(request, ORDER)
     found = result_list.shown_results(result_list.results_for(who=request.user, wanted=wanted))
     page = keyset.page(found=found, size=PAGE, order=ORDER, place=place)
     counts = result_list.counts_of(who=request.user)
@@ -101,8 +99,8 @@ def results(request: PageRequest) -> HttpResponseBase:
         "everything": address_of(ResultFilter(wanted.view)),
         "is_filtered": wanted.is_narrowed,
         "is_tied": bool(page.rows) or request.user.ties.exists(),
-        "older": _page_address(here, page.next),
-        "newer": _page_address(here, page.previous),
+        "older": page_address(here, ORDER, page.next),
+        "newer": page_address(here, ORDER, page.previous),
         "keys": KEYS,
     }
     if request.htmx and request.htmx.trigger == "results-filter":
@@ -262,21 +260,6 @@ def _patient(request: PageRequest, wanted: ResultFilter) -> Patient | None:
     if wanted.patient is None:
         return None
     return Patient.objects.visible_to(request.user).filter(public_id=wanted.patient).first()
-
-
-def _place(request: PageRequest) -> keyset.Place | None:
-    """Where the page begins; an address that was tampered with begins at the head."""
-    try:
-        return keyset.Place(*place_of(cursor=request.GET["at"], order=ORDER)) if request.GET.get("at") else None
-    except InvalidValue:
-        return None
-
-
-def _page_address(here: str, place: keyset.Place | None) -> str:
-    if place is None:
-        return ""
-    cursor = cursor_of(order=ORDER, values=place.values, backwards=place.backwards)
-    return f"{here}{'&' if '?' in here else '?'}{urlencode({'at': cursor})}"
 
 
 def _moment(text: str) -> datetime | None:

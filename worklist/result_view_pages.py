@@ -1,7 +1,6 @@
 """A result on one page: the report as on paper, the images beside it, what there was before."""
 
 import uuid
-from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
@@ -14,27 +13,15 @@ from django.views.decorators.http import require_safe
 from pacs.models import Series, Study
 from pacs.pages import refusal
 from radiology.accounts import PageRequest, signed_in
-from radiology.critical_pages import of_report
-from radiology.key_image_pages import images_by_version
-from radiology.models import (
-    AuditAction,
-    PersonalResult,
-    Report,
-    ReportSection,
-    ReportStatus,
-    ReportVersion,
-    RequestedProcedure,
-)
-from radiology.report_review_pages import shown_on_report
-from radiology.services import audit
-from radiology.services.report_markup import shown
-from radiology.services.result_list import neighbours_of, note_opened, open_critical_of
+from radiology.models import PersonalResult, Report, ReportStatus, RequestedProcedure
+from radiology.report_pages import critical_beside, shown_of
+from radiology.services.result_list import neighbours_of
 from worklist.result_pages import address_of, query_of, wanted_of
 from worklist.services.priors import priors_of
+from worklist.services.procedure_images import studies_of
 from worklist.services.result_standing import standings_of
 
 SERIES = 8
-VERSIONS = 50
 
 
 @require_safe
@@ -48,36 +35,20 @@ def result(request: PageRequest, public_id: uuid.UUID) -> HttpResponse:
     if procedure is None or (report is None and row is None):
         return refusal(request, 404, _("This result is not here, or not for you to see."))
     order = procedure.order_ref
-    versions = list(report.versions.defer("pdf")[:VERSIONS]) if report is not None else []
-    version = versions[0] if versions else None
-    watched = shown_on_report(request, report) if report is not None else {}
-    is_withheld = bool(watched.get("withheld"))
-    was_new = False
-    if report is not None and version is not None:
-        _record_read(request, report, procedure)
-        was_new = not is_withheld and note_opened(who=request.user, procedure=procedure, version=version.pk)
-    shown_versions = [] if is_withheld else versions
-    images = images_by_version(report, shown_versions) if report is not None else {}
+    shown = shown_of(request, report) if report is not None else {"report": None, "version": None}
     study = _study(request, procedure)
     wanted, period = wanted_of(request, request.GET), request.GET.get("period", "")
     # One that was opened is not new any more: its neighbours are.
     newer, older = neighbours_of(row=row, who=request.user, wanted=wanted) if row is not None else (None, None)
     query = query_of(wanted, period)
     context = {
-        **watched,
-        **_text(None if is_withheld else version),
+        **shown,
+        **critical_beside(request, procedure),
         "procedure": procedure,
         "order": order,
         "patient": order.patient_ref,
-        "report": report,
-        "version": version,
-        "key_images": images.get(version.number, []) if version is not None else [],
-        "former": [(each, shown(each), images[each.number]) for each in shown_versions[1:]],
-        "was_new": was_new,
         "row": row,
         "standing": standings_of(who=request.user, rows=[row]).get(row.pk) if row is not None else None,
-        "critical": of_report(request, procedure),
-        "beside": open_critical_of(who=request.user, patient=order.patient_ref, but=procedure),
         "study": study,
         "series": _series(request, study),
         "viewer": _viewer(study),
@@ -108,7 +79,10 @@ def _report(request: PageRequest, procedure: RequestedProcedure) -> Report | Non
     found = Report.objects.visible_to(request.user).exclude(number=0).filter(requested_procedure_ref=procedure)
     rows = list(found.order_by("-pk")[:10])
     living = [each for each in rows if each.status != ReportStatus.ENTERED_IN_ERROR]
-    return next(iter([*living, *rows]), None)
+    report = next(iter([*living, *rows]), None)
+    if report is not None:
+        report.requested_procedure_ref = procedure
+    return report
 
 
 def _row(request: PageRequest, procedure: RequestedProcedure | None) -> PersonalResult | None:
@@ -118,31 +92,16 @@ def _row(request: PageRequest, procedure: RequestedProcedure | None) -> Personal
     return found.filter(requested_procedure_ref=procedure).first()
 
 
-def _text(version: ReportVersion | None) -> dict[str, Any]:
-    """What was reported, what it means first."""
-    sections = dict(shown(version)) if version is not None else {}
-    impression = sections.pop(ReportSection.IMPRESSION, "")
-    return {
-        "impression": impression,
-        "sections": sections.items(),
-        "has_text": version is not None and bool(version.texts or version.addenda),
-    }
-
-
 def _study(request: PageRequest, procedure: RequestedProcedure) -> Study | None:
-    visible = Study.objects.visible_to(request.user).filter(number_of_study_related_instances__gt=0)
-    visible = visible.select_related("site")
-    return (
-        visible.filter(requested_procedure_ref=procedure).order_by("-sort_at").first()
-        or visible.filter(readings__requested_procedure_ref=procedure).order_by("-sort_at").first()
-    )
+    found = studies_of(procedure, request.user).filter(number_of_study_related_instances__gt=0)
+    return found.select_related("site").first()
 
 
 def _series(request: PageRequest, study: Study | None) -> list[Series]:
     if study is None:
         return []
-    rows = Series.objects.visible_to(request.user).filter(study_ref=study, removed_at=None).defer("attributes")
-    return list(rows.exclude(modality__in=["SR", "DOC", "PR", "KO"]).order_by("series_number", "pk")[:SERIES])
+    rows = Series.objects.visible_to(request.user).filter(study_ref=study).images().defer("attributes")
+    return list(rows.order_by("series_number", "pk")[:SERIES])
 
 
 def _viewer(study: Study | None) -> str:
@@ -156,16 +115,3 @@ def _address(public_id: uuid.UUID | None, query: str) -> str:
         return ""
     address = reverse("result", args=[public_id])
     return f"{address}?{query}" if query else address
-
-
-def _record_read(request: PageRequest, found: Report, procedure: RequestedProcedure) -> None:
-    audit.record(
-        event="report",
-        action=AuditAction.READ,
-        who=request.user,
-        address=audit.address_of(request),
-        site_id=found.site_id,
-        patient_id=procedure.order_ref.patient_ref_id,
-        study_instance_uid=procedure.study_instance_uid,
-        detail={"report": str(found.public_id)},
-    )

@@ -1,7 +1,8 @@
 """`… -m benchmarks.scale.figures 1000000`: what the figures of so many examinations cost.
 
-A throw-away PostgreSQL with the options of the product; rows of orders, steps, readings, reports and critical results
-are made inside the database, two hundred a day; then the whole is counted anew, and each part is asked for.
+A throw-away PostgreSQL with the options of the product; rows of orders, steps, performed steps, readings, reports,
+critical results, quality checks and rejection notes are made inside the database, two hundred examinations a day; then
+the whole is counted anew, and each part is asked for.
 """
 
 import os
@@ -18,7 +19,7 @@ from deploy.postgres import Postgres
 
 ROUNDS = 5
 # Examinations for each row of these.
-SHARES = {"patient": 2, "critical": 50}
+SHARES = {"patient": 2, "critical": 50, "check": 20, "note": 200, "rejected": 200}
 ROWS = (
     "INSERT INTO {table} ({names}) SELECT {values}"
     " FROM (SELECT * FROM {table} WHERE id = {pk}) t, generate_series(1, {n}) n"
@@ -45,6 +46,8 @@ def fill(examinations: int) -> None:
     report = factories.make_report(procedure)
     reading = Reading.objects.create(requested_procedure_ref=procedure, site=order.site, due_at=step.created_at)
     critical = _critical(procedure, readers)
+    performed = factories.make_performed(step)
+    check, note, rejected = _rejected(patient)
     done = f"{BEGAN} + interval '15 minutes'"
     signed = f"{done} + {NOISE.format(prime=7919)} * interval '5 hours'"
     reader = f"(ARRAY{readers})[1 + n % {len(readers)}]"
@@ -68,9 +71,17 @@ def fill(examinations: int) -> None:
             "created_at": f"{done} + {NOISE.format(prime=7919)} * interval '4 hours'"}),
         "version": (report.versions.get(), {"report_ref_id": "10000000 + n", "author_id": reader, "at": signed}),
         "critical": (critical, {"requested_procedure_ref_id": "10000000 + n * 50 - 49",
-            "raised_at": f"{done} - n * 49 / 200 * interval '1 day'", "finding": "'Pneumothorax ' || n",
-            "acknowledged_at": f"{done} - n * 49 / 200 * interval '1 day'"
-            f" + {NOISE.format(prime=7919)} * interval '20 minutes'"}),
+            "raised_at": _spread("critical"), "finding": "'Pneumothorax ' || n",
+            "acknowledged_at": f"{_spread('critical')} + {NOISE.format(prime=7919)} * interval '20 minutes'"}),
+        "performed": (performed, {"sop_instance_uid": "'1.2.4.' || n", "study_instance_uid": "'1.2.3.' || n",
+            "modality": kinds, "performed_station_ae_title": "'DEV' || n % 12",
+            "performed_procedure_step_status": "CASE WHEN n % 50 = 0 THEN 'DISCONTINUED' ELSE 'COMPLETED' END",
+            "discontinuation_reason": """'["110514", "DCM", "Wrong worklist entry selected"]'::jsonb""",
+            "started_at": BEGAN, "ended_at": done, "created_at": BEGAN}),
+        "check": (check, {"at": _spread("check"), "modality": kinds, "source_ae_title": "'DEV' || n % 12",
+            "reason": "(ARRAY['motion','protocol','equipment','other'])[1 + n % 4]"}),
+        "note": (note, {"created_at": _spread("note")}),
+        "rejected": (rejected, {"removal_id": "10000000 + n"}),
     }  # fmt: skip
     with connection.cursor() as cursor:
         # Rows that belong together are made; that they do need not be looked at for each of millions.
@@ -101,6 +112,25 @@ def fill(examinations: int) -> None:
 def cursor_table(cursor: Any, row: Any) -> int:
     cursor.execute("SELECT %s::regclass::oid", [row._meta.db_table])
     return int(cursor.fetchone()[0])
+
+
+def _spread(name: str) -> str:
+    """When the images of an examination were complete, for rows that only each so many of them have."""
+    return f"{BEGAN} + interval '15 minutes' - n * {SHARES[name] - 1} / 200 * interval '1 day'"
+
+
+def _rejected(patient: Any) -> tuple[Any, Any, Any]:
+    """A quality check, and a rejection note that came without one, of an image."""
+    from pacs.models import Instance, Removal, RemovalCode, RemovedInstance
+    from tests import factories
+    from worklist.models import QualityCheck
+
+    study = factories.make_study(patient, series=1, instances=1)
+    image = Instance.objects.get(series_ref__study_ref=study)
+    check = QualityCheck.objects.create(site=study.site, study_ref=study, outcome="rejected", reason="motion", images=1)
+    note = Removal.objects.create(site=study.site, study_ref=study, code=RemovalCode.QUALITY)
+    removed = RemovedInstance.objects.create(removal=note, site=study.site, sop_instance_uid=image.sop_instance_uid)
+    return check, note, removed
 
 
 def _critical(procedure: Any, readers: list[int]) -> Any:

@@ -4,16 +4,12 @@ import argparse
 import contextlib
 import os
 import secrets
-import shutil
-import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from benchmarks import machine
-from benchmarks.servers import free_port
+from benchmarks.command_line import main_of
 from benchmarks.soak import drift
 from benchmarks.soak.figures import Figures, Sampler
 from benchmarks.soak.images import Images
@@ -21,16 +17,15 @@ from benchmarks.soak.kills import SECONDS_ALLOWED, Doors, Killer
 from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.product import Product
 from benchmarks.soak.readers import READERS
+from benchmarks.soak.run import prepared
 from benchmarks.soak.senders import Hospital, Modality, Sender, Storescu, Stow
 from benchmarks.soak.verification import Verification
 from benchmarks.soak.work import Work
-from deploy import processes
 from deploy.project import ROOT
-from deploy.screen import Screen, SetUpFailed
+from deploy.screen import Screen
 
 BROKEN = Path(__file__).parent / "broken"
 SENDERS: tuple[type[Sender], ...] = (Modality, Modality, Storescu, Storescu, Stow)
-KEPT = {"www", "ohif", "static", "static.stamp"}  # of SINAR_DATA: what the next start would make again
 MOST_TOLD = 20
 
 
@@ -49,7 +44,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 def soak(chosen: argparse.Namespace) -> int:
     screen = Screen()
     folder: Path = chosen.data.resolve()
-    product = prepared(folder)
+    product = prepared(folder, "ledger", "sending")
     if chosen.broken:
         os.environ["PYTHONPATH"] = str(BROKEN)
     for line in machine.describe(folder):
@@ -71,20 +66,6 @@ def soak(chosen: argparse.Namespace) -> int:
         with screen.step("Stopping"):
             product.stop()
     return told(figures, verification, ledger, end, screen)
-
-
-def prepared(folder: Path) -> Product:
-    """A data folder without anything but what the set-up makes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o711)  # as root, the database runs as a user of its own that passes through
-    product = Product(folder / "sinar", receiver_port=free_port())
-    product.folder.mkdir(exist_ok=True, mode=0o711)
-    if processes.of(product.folder):
-        raise SetUpFailed(f"Another soak runs in {folder}: wait for it, or choose another folder with --data.")
-    for path in [*product.folder.iterdir(), folder / "ledger", folder / "sending"]:
-        if path.name not in KEPT and path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return product
 
 
 def loaded(
@@ -178,17 +159,5 @@ def told(figures: Figures, verification: Verification, ledger: Ledger, end: floa
     return 1 if wrong else 0
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
-    try:
-        return soak(options(sys.argv[1:]))
-    except KeyboardInterrupt:
-        return 130
-    except SetUpFailed as error:
-        print(error, file=sys.stderr)
-        return 1
+    return main_of(soak, options)

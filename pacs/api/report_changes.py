@@ -12,10 +12,11 @@ from pacs.api.report_access import ReportView, report_of
 from pacs.api.report_entries import report_entry
 from pacs.dicomweb.addresses import origin
 from radiology.api.operations import json_answer, json_body, operation, text_of
-from radiology.errors import Conflict, InvalidValue, NotAllowed
+from radiology.errors import Conflict, NotAllowed
 from radiology.models import Report, ReportStatus, User
 from radiology.services import audit
 from radiology.services.access import require_password
+from radiology.services.co_signatures import supervisor_of
 from radiology.services.report_versions import LONGEST_TEXT
 from radiology.services.reports import add_addendum, discard_draft, sign_report, withdraw_report, write_draft
 
@@ -98,7 +99,7 @@ class SignReport(ReportChange):
         require_known(given, ("password", "status", "reason", "supervisor"), "")
         version = version_of(request) or 0
         status = text_of(given, "status")
-        supervisor = _supervisor(text_of(given, "supervisor", most=64))
+        supervisor = supervisor_of(text_of(given, "supervisor", most=64))
         require_password_of(request, who, given)
         sign_report(
             report=found,
@@ -184,18 +185,6 @@ def _status(text: str) -> ReportStatus | None:
     if not text:
         return None
     return ReportStatus(text) if text in ReportStatus.values else ReportStatus.DRAFT
-
-
-def _supervisor(text: str) -> User | None:
-    if not text:
-        return None
-    try:
-        found = User.objects.filter(public_id=uuid.UUID(text), is_active=True).first()
-    except ValueError:
-        found = None
-    if found is None:
-        raise InvalidValue("There is no such supervisor.", field="supervisor")
-    return found
 
 
 def require_password_of(request: Any, who: User, given: dict[str, Any]) -> None:

@@ -101,6 +101,7 @@ class Removal(models.Model):
         indexes = [
             models.Index(fields=["study_ref", "-id"], name="removal_of_study"),
             models.Index(fields=["site", "-id"], name="removal_by_site"),
+            models.Index(fields=["site", "created_at"], name="removal_by_day"),
         ]
 
     def __str__(self) -> str:

@@ -4,13 +4,18 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from pacs.models.series import Series
+from pacs.models.series import WRITTEN, Series
 from radiology.guest import Guest
 from radiology.models import Site
 from radiology.models.text import KeyField
 
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
+    def images(self) -> Self:
+        """What is read: shown, and nothing that is written of images (WRITTEN)."""
+        shown = self.filter(removed_at=None, series_ref__removed_at=None)
+        return shown.exclude(series_ref__modality__in=WRITTEN)
+
     def visible_to(self, who: Any) -> Self:
         """The instances of the studies that `who` may see."""
         if isinstance(who, Guest):

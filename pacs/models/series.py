@@ -14,6 +14,10 @@ WRITTEN = ("KO", "PR", "SR", "DOC")
 
 
 class SeriesQuerySet(models.QuerySet["Series"]):
+    def images(self) -> Self:
+        """What is read: shown, and nothing that is written of images (WRITTEN)."""
+        return self.filter(removed_at=None).exclude(modality__in=WRITTEN)
+
     def visible_to(self, who: Any) -> Self:
         """The series of the studies that `who` may see."""
         if isinstance(who, Guest):

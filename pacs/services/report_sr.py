@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 from pydicom import Dataset
 from pydicom.uid import BasicTextSRStorage
 
-from pacs.models import WRITTEN, Instance, ReportObjectKind, Study
+from pacs.models import Instance, ReportObjectKind, Study
 from pacs.services.report_document import (
     TITLE,
     coded,
@@ -81,10 +81,11 @@ def says_anything(version: ReportVersion) -> bool:
 
 def evidence_of(study: Study) -> list[Evidence]:
     """The images that a study shows, by series, MOST_REFERENCES at most."""
-    shown = Instance.objects.filter(series_ref__study_ref=study, series_ref__removed_at=None, removed_at=None)
-    images = shown.exclude(series_ref__modality__in=WRITTEN).order_by("series_ref_id", "instance_number", "pk")
+    images = Instance.objects.filter(series_ref__study_ref=study).images()
     return list(
-        images.values_list("series_ref__series_instance_uid", "sop_class_uid", "sop_instance_uid")[:MOST_REFERENCES]
+        images.order_by("series_ref_id", "instance_number", "pk").values_list(
+            "series_ref__series_instance_uid", "sop_class_uid", "sop_instance_uid"
+        )[:MOST_REFERENCES]
     )
 
 

@@ -195,6 +195,7 @@ class CriticalResult(models.Model):
             models.Index(fields=["recipient", "-id"], condition=Q(state="open"), name="critical_open_of_recipient"),
             models.Index(fields=["site", "-id"], name="critical_newest"),
             models.Index(fields=["site", "updated_at", "id"], name="critical_by_change"),
+            models.Index(fields=["site", "raised_at"], name="critical_by_day"),
         ]
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ sends it back with a comment; either ends the row. Whoever changes one holds its
 ends, so of two who co-sign at once the second is told who was first.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,19 @@ def supervisors_for(who: User) -> tuple[list[User], list[User]]:
     found = _signers(who.site_id).exclude(pk=who.pk).order_by("last_name", "first_name", "username")[:200]
     rows = list(found)
     return [each for each in rows if each.pk in usual], [each for each in rows if each.pk not in usual]
+
+
+def supervisor_of(given: Any) -> User | None:
+    """Whom a resident chose, by public id. Raises InvalidValue."""
+    if not given:
+        return None
+    try:
+        found = User.objects.filter(public_id=uuid.UUID(str(given)), is_active=True).first()
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidValue(_("There is no such supervisor."), field="supervisor")
+    return found
 
 
 def waiting_of(report: Report) -> CoSignature | None:

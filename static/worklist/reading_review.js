@@ -83,7 +83,7 @@ function tell(text, count) {
   line.append(" ", show);
 }
 
-export async function askForNews() {
+async function askForNews() {
   if (document.hidden) return;
   const response = await fetch(root.dataset.news).catch(() => null);
   if (!response?.ok) return;

@@ -18,6 +18,7 @@ from radiology.models import (
 from radiology.services.personal_results import refresh_results
 from radiology.services.reports import add_addendum, sign_report, write_draft
 from tests.factories import make_order, make_patient, make_requested_procedure, make_study, make_user
+from worklist.services.reading_rows import refresh_studies
 
 
 def doctor(username: str = "sari", **fields: Any) -> User:
@@ -70,9 +71,11 @@ def long_ago(*rows: PersonalResult) -> None:
 
 
 def imaged(procedure: RequestedProcedure, **fields: Any) -> Any:
-    return make_study(
+    study = make_study(
         procedure.order_ref.patient_ref,
         requested_procedure_ref=procedure,
         study_instance_uid=procedure.study_instance_uid,
         **fields,
     )
+    refresh_studies([study.pk])
+    return study

@@ -270,11 +270,16 @@ def test_each_page_plots_without_scripts_or_styles_of_its_own(signed_in: Client,
     assert empty.status_code == 200
     assert "Nothing in this period." in empty.content.decode()
     figure(site, to_final=600, agreed=900, signed_on=timezone.now().date(), signed_hour=3)
+    QualityCheck.objects.create(study_ref=make_study(), outcome="rejected", reason="motion", images=3, modality="DX")
+    radiologist = make_user("rahmat", role=Role.RADIOLOGIST)
+    raise_critical(procedure=make_requested_procedure(), finding="Pneumothorax", category="red", who=radiologist)
     page = signed_in.get("/figures", {"part": part}).content.decode()
     main = page[page.index("<main") : page.index("</main>")]
     assert "<script" not in main
     assert " style=" not in main
-    for drawing in re.findall(r"<svg class=\"plot.*?</svg>", main, re.DOTALL):
+    drawings = re.findall(r"<svg class=\"plot.*?</svg>", main, re.DOTALL)
+    assert drawings
+    for drawing in drawings:
         key = re.search(r'aria-labelledby="(\S+) (\S+)"', drawing)
         assert key is not None and f'<title id="{key[1]}">' in drawing and f'<desc id="{key[2]}">' in drawing
 
@@ -363,6 +368,32 @@ def test_no_more_queries_for_more_examinations(signed_in: Client, site: Site, pa
             signed_in.get("/figures", {"part": part})
         counted.append(len(queries))
     assert counted[0] == counted[1] <= most
+
+
+@pytest.mark.parametrize(
+    ("part", "index"),
+    [
+        ("critical", "critical_by_day"),
+        ("repeats", "quality_check_by_time"),
+        ("repeats", "removal_by_day"),
+        ("repeats", "performed_step_broken_off"),
+    ],
+)
+def test_what_a_period_has_is_found_by_its_days(signed_in: Client, site: Site, part: str, index: str) -> None:
+    """And not among all that a site ever had."""
+    with CaptureQueriesContext(connection) as queries:
+        signed_in.get("/figures", {"part": part})
+    asked = [each["sql"] for each in queries if "AT TIME ZONE site.time_zone" in each["sql"]]
+    plans = []
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in asked:
+            cursor.execute(f"EXPLAIN {sql}")
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+    plan = next(each for each in plans if index in each)
+    line = plan[plan.index(index) :]
+    condition = line[line.index("Index Cond:") :].split("\n")[0]
+    assert "site_id" in condition and ">=" in condition and "<" in condition, plan
 
 
 def test_it_says_when_something_is_not_counted_yet(signed_in: Client) -> None:

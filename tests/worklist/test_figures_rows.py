@@ -20,7 +20,6 @@ from radiology.models import (
     RequestedProcedure,
     Role,
     Site,
-    User,
 )
 from radiology.models.critical_result import AcknowledgedHow
 from radiology.services.critical_results import acknowledge, raise_critical
@@ -30,7 +29,6 @@ from tests.factories import (
     make_patient,
     make_performed,
     make_reading,
-    make_site,
     make_step,
     make_user,
 )
@@ -332,12 +330,3 @@ def test_a_rebuild_takes_away_what_should_not_be_there() -> None:
     )
     rebuild()
     assert figures() == {}
-
-
-def test_only_who_may_see_figures_sees_those_of_their_site() -> None:
-    complete(make_reading())
-    complete(make_reading(make_patient(site=make_site("there"))))
-    count_changes()
-    doctor, chief = make_user("d", role=Role.RADIOLOGIST), make_user("a", role=Role.ADMINISTRATOR)
-    assert ExaminationFigures.objects.visible_to(doctor).count() == 0
-    assert ExaminationFigures.objects.visible_to(User.objects.get(pk=chief.pk)).count() == 1

@@ -1,11 +1,13 @@
 """Who reviews what: drawn once, by chance, never one's own; scored for good; blind on both sides."""
 
 from collections import Counter
+from datetime import date
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from pacs.services import removal
 from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
@@ -13,12 +15,20 @@ from radiology.models import AuditEvent, Role, Site, User
 from radiology.services.reports import sign_report, withdraw_report, write_draft
 from tests.factories import make_report, make_series, make_site, make_user
 from tests.worklist.peer_reviews import make_radiologist, make_signed, policy, this_month
-from worklist.models import PeerReview, PeerReviewDraw, PeerReviewPolicy, PeerReviewScore, PeerReviewState
+from worklist.models import (
+    ExaminationFigures,
+    PeerReview,
+    PeerReviewDraw,
+    PeerReviewPolicy,
+    PeerReviewScore,
+    PeerReviewState,
+)
 from worklist.services import peer_review, peer_review_draw
 from worklist.services.peer_review import blinded, decline, images_of, queue_of, score, scores_of_others
 from worklist.services.peer_review_draw import assign_the_rest, draw, draw_last_month, size_of_sample
 
 pytestmark = pytest.mark.django_db
+LONG_AGO = date(2020, 1, 1)
 
 
 @pytest.fixture
@@ -56,6 +66,37 @@ def test_so_many_of_each_radiologist_and_modality_are_drawn_never_for_their_auth
     }
     assert all(each.reviewer_id not in {None, each.author_id} for each in drawn)
     assert max(Counter(each.reviewer_id for each in drawn).values()) <= 3
+
+
+def test_who_has_many_waiting_gets_none_until_the_others_have_as_many(site: Site, people: list[User]) -> None:
+    author, busy, idle = people
+    policy(number=3)
+    for _ in range(3):
+        make_signed(author)
+    ExaminationFigures.objects.update(signed_on=LONG_AGO)
+    User.objects.filter(pk=idle.pk).update(is_active=False)
+    assert Counter(each.reviewer_id for each in draw(site=site, month=LONG_AGO)) == {busy.pk: 3}
+    User.objects.filter(pk=idle.pk).update(is_active=True)
+    for _ in range(3):
+        make_signed(author)
+    assert Counter(each.reviewer_id for each in draw(site=site, month=this_month())) == {idle.pk: 3}
+
+
+def test_finding_reviewers_asks_as_little_for_many_as_for_one(site: Site, people: list[User]) -> None:
+    def asked(reports: int) -> int:
+        User.objects.exclude(pk=people[0].pk).update(is_active=False)
+        for _ in range(reports):
+            make_signed(people[0])
+        month = LONG_AGO.replace(month=reports)
+        ExaminationFigures.objects.filter(signed_on__gte=this_month()).update(signed_on=month)
+        draw(site=site, month=month)
+        User.objects.update(is_active=True)
+        with CaptureQueriesContext(connection) as queries:
+            assert assign_the_rest(site) == reports
+        return sum(each["sql"].startswith("SELECT") for each in queries)
+
+    policy(number=50)
+    assert asked(1) == asked(5)
 
 
 def test_a_sample_is_drawn_once_and_would_be_the_same_again(site: Site, people: list[User]) -> None:

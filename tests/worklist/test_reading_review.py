@@ -1,6 +1,7 @@
 """The second signature at the reading view's door and on the reading list; and what pages say of held reports."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -115,7 +116,9 @@ def test_it_is_sent_back_with_a_comment(resident: User, supervisor: User, proced
     report = signed_by(resident, procedure)
     other = Desk(supervisor, procedure)
     assert other.send("POST", "return", version=report.version, comment=" ").json()["field"] == "comment"
-    assert other.send("POST", "return", version="x", comment="x").status_code == 400
+    for wrong in ("x", True, None):
+        assert other.send("POST", "return", version=wrong, comment="x").json()["field"] == "version"
+        assert other.send("POST", "sign", version=wrong, password=PASSWORD).json()["field"] == "version"
     assert other.send("POST", "return", version=report.version, comment="Ukur nodulnya.").json() == {"returned": True}
     row = Reading.objects.get()
     assert (row.assigned_to, row.resident) == (resident, None)
@@ -138,6 +141,20 @@ def test_other_key_images_alone_are_told_before_the_second_signature(
     Report.objects.update(draft=TEXT, draft_key_images=[])
     told = desk.client.get(f"{desk.address}/difference").content.decode()
     assert "Nothing was changed" not in told and "The key images are not the same" in told
+
+
+def test_the_result_says_who_wrote_what_somebody_else_signed(
+    resident: User, supervisor: User, procedure: RequestedProcedure
+) -> None:
+    report = signed_by(resident, procedure)
+    sign_report(report=report, version=report.version, who=supervisor)
+    for address in (f"/results/{procedure.public_id}", f"/reports/{report.public_id}"):
+        page = Desk(supervisor, procedure).client.get(address)
+        text = page.content.decode()
+        assert "radiology/report_watch.css" in text
+        assert page.context["version"].writer_name == "Putra^Rudi"
+        assert re.search(r"Written by[^a-z]*(</dt><dd>)?Rudi Putra", text), address
+        assert "1 former version" in text and text.count("Nodul di lobus kanan.") == 2
 
 
 def test_the_second_of_two_who_co_sign_is_told(resident: User, supervisor: User, procedure: RequestedProcedure) -> None:

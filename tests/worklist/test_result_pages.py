@@ -17,6 +17,7 @@ from radiology.services.report_holds import hold
 from radiology.services.reports import withdraw_report
 from radiology.signals import order_placed
 from tests.factories import (
+    make_case,
     make_device,
     make_order,
     make_patient,
@@ -26,6 +27,8 @@ from tests.factories import (
     make_user,
 )
 from tests.worklist.results import added, awaited, doctor, imaged, long_ago, radiologist, row_of, signed, tie
+from worklist.models import CaseState
+from worklist.services.reading_rows import refresh_readings
 
 pytestmark = pytest.mark.django_db
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -118,6 +121,18 @@ def test_what_is_awaited_says_how_far_it_is(hers: Client, sari: User, status: st
 def test_images_without_a_report_say_that_it_is_to_come(hers: Client, sari: User) -> None:
     imaged(awaited(ordering_physician=sari), series=1, instances=2)
     assert "Examined; the report is to come" in hers.get("/results?view=awaited").content.decode()
+
+
+def test_images_that_another_procedure_was_made_with_are_those_of_both(hers: Client, sari: User, rahmat: User) -> None:
+    study = imaged(awaited(ordering_physician=sari), series=1, instances=2)
+    also = awaited(patient=study.patient_ref, ordering_physician=sari)
+    make_case(study, state=CaseState.LINKED).also_serves.add(also)
+    refresh_readings([also.pk])
+    list_ = hers.get("/results?view=awaited").content.decode()
+    assert list_.count("Examined; the report is to come") == 2 and "Ordered; no time" not in list_
+    assert hers.get(f"/results/{also.public_id}").context["study"] == study
+    assert client_of(rahmat).get(f"/reading/{also.public_id}").context["study"] == study
+    assert client_of(rahmat).get(f"/reading/{also.public_id}/news").json()["images"] == 2
 
 
 def test_it_goes_on_page_by_page_and_back(hers: Client, sari: User, rahmat: User) -> None:

@@ -11,10 +11,11 @@ from radiology.api.parameters import Parameter
 from radiology.errors import InvalidValue
 from worklist.api import figures_shapes as shapes
 from worklist.figures_pages import asked, csv_answer, note
+from worklist.services.figures_numbers import STEP_WORDS
 from worklist.services.figures_period import PERIODS, UNITS, USUAL
 from worklist.services.figures_quality import AGAIN_DAYS, USUAL_DAYS
 from worklist.services.figures_tables import RIGHT, Table
-from worklist.services.figures_turnaround import STEP_WORDS, USUAL_STEP
+from worklist.services.figures_turnaround import USUAL_STEP
 
 DAY = r"\d{4}-\d\d-\d\d"
 ASKED = [

@@ -1,7 +1,5 @@
 """What the figures of the department are made of: one narrow row for each examination that took place."""
 
-from typing import Any, Self
-
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -11,13 +9,6 @@ from radiology.models import Priority, RequestedProcedure, Site
 from radiology.models.site import DEFAULT_SITE
 from radiology.models.text import KeyField
 from worklist.models.room import Device
-
-
-class ExaminationFiguresQuerySet(models.QuerySet["ExaminationFigures"]):
-    def visible_to(self, who: Any) -> Self:
-        if not who.may("figures.read"):
-            return self.none()
-        return self if who.sees_every_site else self.filter(site_id=who.site_id)
 
 
 class ExaminationFigures(models.Model):
@@ -83,8 +74,6 @@ class ExaminationFigures(models.Model):
     to_final = models.IntegerField(_("complete images to signed report"), null=True, blank=True)
     order_to_final = models.IntegerField(_("ordered to signed report"), null=True, blank=True)
     to_acknowledgement = models.IntegerField(_("critical result to acknowledgement"), null=True, blank=True)
-
-    objects = ExaminationFiguresQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("figures of an examination")

@@ -3,6 +3,7 @@ from typing import Any, Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -93,6 +94,12 @@ class PerformedProcedureStep(models.Model):
             models.Index(fields=["study_instance_uid"], name="performed_step_by_study"),
             models.Index(fields=["site", "performed_procedure_step_status", "-id"], name="performed_step_by_status"),
             models.Index(fields=["site", "updated_at", "id"], name="performed_step_by_update"),
+            models.Index(
+                "site",
+                Coalesce("ended_at", "created_at"),
+                condition=Q(performed_procedure_step_status="DISCONTINUED"),
+                name="performed_step_broken_off",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -8,12 +8,13 @@ examinations of the period and not with those of the archive.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy
 from django.db import connection
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from psycopg import sql
 
 from radiology.errors import OutOfResources
@@ -21,18 +22,18 @@ from radiology.models import Priority
 from worklist.services.figures_period import Period
 
 # The steps of an examination in their order; what stands in `ExaminationFigures` under these names.
-STEPS = (
-    "to_appointment",
-    "to_arrival",
-    "to_start",
-    "to_images",
-    "to_draft",
-    "to_preliminary",
-    "preliminary_to_final",
-    "to_final",
-    "order_to_final",
-    "to_acknowledgement",
-)
+STEP_WORDS = {
+    "to_appointment": gettext_lazy("Ordered → scheduled time"),
+    "to_arrival": gettext_lazy("Scheduled time → arrived"),
+    "to_start": gettext_lazy("Arrived → started"),
+    "to_images": gettext_lazy("Started → images complete"),
+    "to_draft": gettext_lazy("Images complete → draft begun"),
+    "to_preliminary": gettext_lazy("Images complete → preliminary"),
+    "preliminary_to_final": gettext_lazy("Preliminary → signed"),
+    "to_final": gettext_lazy("Images complete → signed"),
+    "order_to_final": gettext_lazy("Ordered → signed"),
+    "to_acknowledgement": gettext_lazy("Critical result → acknowledged"),
+}
 PRIORITIES = tuple(Priority.values)
 MOST = 3_000_000
 UNKNOWN = -(2**31)
@@ -40,7 +41,6 @@ _EPOCH = date(2000, 1, 1)
 # Whole numbers for texts, which COPY would send with lengths of their own.
 _GROUPS = {
     "day": "(day - DATE '2000-01-01')",
-    "hour": "hour::int",
     "priority": f"CASE priority {' '.join(f'WHEN {each!r} THEN {n}' for n, each in enumerate(PRIORITIES))} ELSE -1 END",
     "radiologist": "coalesce(radiologist_id, CASE WHEN signed_on IS NULL THEN 0 ELSE -1 END)",
     "modality": "hashtextextended(modality, 0)",
@@ -143,7 +143,7 @@ def read(selection: Selection, *, is_grouped: bool = True) -> Columns:
                 _("That is more than %(most)s million examinations: choose a shorter period or one site.")
                 % {"most": MOST // 1_000_000}
             )
-        times = {name: f"coalesce({name}, {UNKNOWN})" for name in ("agreed", *STEPS)}
+        times = {name: f"coalesce({name}, {UNKNOWN})" for name in ("agreed", *STEP_WORDS)}
         wanted = {**_GROUPS, **times} if is_grouped else {"day": _GROUPS["day"], **times}
         return Columns(_copied(cursor, wanted, where, parameters))
 
@@ -158,10 +158,6 @@ def names_of(selection: Selection, column: str) -> dict[int, str]:
             parameters,
         )
         return {number: text for text, number in cursor.fetchall()}
-
-
-def day_of_number(number: int) -> date:
-    return _EPOCH + timedelta(days=number)
 
 
 def percentile(ordered: Any, share: float) -> float | None:

@@ -95,7 +95,6 @@ def repeats(*, selection: Selection, days: int = USUAL_DAYS) -> Figures:
     ]
     count = number("count", "")
     return Figures(
-        selection,
         tables,
         [
             (_("Rejected images"), count, sum(row[4] for row in rejected), sum(row[4] for row in was)),
@@ -154,7 +153,6 @@ def critical(*, selection: Selection, unit: str = "") -> Figures:
         ),
     ]
     return Figures(
-        selection,
         tables,
         [
             (_("Raised"), number("count", ""), len(now), len(before)),

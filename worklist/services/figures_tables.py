@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 
 from radiology.errors import NotAllowed
 from radiology.models import Site, User
-from worklist.services.figures_numbers import Selection
 
 RIGHT = "figures.read"
 # As many lines as somebody reads; the rest is counted in a last one where counts add up.
@@ -44,9 +43,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """All tables of a part, and how many examinations they are of."""
+    """All tables of a part, and what stands above them: a title, and the value now and in the period before."""
 
-    selection: Selection
     tables: list[Table] = field(default_factory=list)
     headlines: list[tuple[str, Column, Any, Any]] = field(default_factory=list)
 

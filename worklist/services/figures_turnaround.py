@@ -3,11 +3,10 @@
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from radiology.models import Priority
 from worklist.services import figures_numbers as numbers
-from worklist.services.figures_numbers import PRIORITIES, STEPS, Columns, Selection, Summary
+from worklist.services.figures_numbers import PRIORITIES, STEP_WORDS, Columns, Selection, Summary
 from worklist.services.figures_period import starts
 from worklist.services.figures_tables import (
     MOST_LINES,
@@ -22,20 +21,7 @@ from worklist.services.figures_tables import (
     words,
 )
 
-STEP_WORDS = {
-    "to_appointment": gettext_lazy("Ordered → scheduled time"),
-    "to_arrival": gettext_lazy("Scheduled time → arrived"),
-    "to_start": gettext_lazy("Arrived → started"),
-    "to_images": gettext_lazy("Started → images complete"),
-    "to_draft": gettext_lazy("Images complete → draft begun"),
-    "to_preliminary": gettext_lazy("Images complete → preliminary"),
-    "preliminary_to_final": gettext_lazy("Preliminary → signed"),
-    "to_final": gettext_lazy("Images complete → signed"),
-    "order_to_final": gettext_lazy("Ordered → signed"),
-    "to_acknowledgement": gettext_lazy("Critical result → acknowledged"),
-}
 USUAL_STEP = "to_final"
-assert tuple(STEP_WORDS) == STEPS
 
 
 def turnaround(*, selection: Selection, step: str = USUAL_STEP, unit: str = "") -> Figures:
@@ -67,7 +53,6 @@ def turnaround(*, selection: Selection, step: str = USUAL_STEP, unit: str = "") 
     ]
     was, is_ = before.summary(USUAL_STEP), now.summary(USUAL_STEP)
     return Figures(
-        selection,
         tables,
         [
             (_("Examinations"), number("count", ""), len(now), len(before)),

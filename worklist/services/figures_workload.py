@@ -28,7 +28,7 @@ def workload(*, selection: Selection, unit: str = "") -> Figures:
         (title, number("count", ""), _total(selection, day), _total(before, day))
         for title, day in ((_("Examinations"), "day"), (_("Signed reports"), "signed_on"))
     ]
-    return Figures(selection, tables, headlines)
+    return Figures(tables, headlines)
 
 
 def _counted(selection: Selection, day: str, groups: str) -> dict[Any, int]:

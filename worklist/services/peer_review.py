@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,14 +21,13 @@ from radiology.errors import Conflict, InvalidValue, NotAllowed, NotFound
 from radiology.models import SIGNED, AuditAction, ReportSection, ReportVersion, User
 from radiology.services import audit
 from worklist.models import PeerReview, PeerReviewScore, PeerReviewState, RadpeerScore
-from worklist.services.peer_review_draw import lock_reports, next_reviewer
+from worklist.services.peer_review_draw import Reviewers, lock_reports
+from worklist.services.procedure_images import studies_of
 
 RIGHT = "reports.sign"
 MANAGE = "peer_review.manage"
 COVER = "▮▮▮"
 LONGEST_COMMENT, LONGEST_REASON = 1000, 200
-# What is made of reports, or by who reads: it may name its author.
-_NOT_IMAGES = ("SR", "DOC", "KO", "PR")
 # So many fit into the address of the viewer (pacs.links.PASSED_ON).
 MOST_SERIES = 100
 _GAP = r"[\s.,^]+"
@@ -110,7 +109,7 @@ def decline(*, review: PeerReview, who: User, reason: str, address: str | None =
     found.save(update_fields=["state", "declined_reason"])
     _record("peer_review.declined", AuditAction.UPDATE, found, who, address)
     lock_reports([found.report_version_id])
-    other = next_reviewer(found)
+    other = Reviewers(found.site, [found.report_version]).next_for(found.report_version)
     again = PeerReview.objects.create(
         site_id=found.site_id,
         draw_id=found.draw_id,
@@ -179,13 +178,12 @@ def blinded(version: ReportVersion) -> BlindReport:
 
 
 def images_of(*, who: Any, review: PeerReview) -> tuple[Study | None, list[str]]:
-    """The study, and the UIDs of its series of images: without those that are made of reports."""
+    """The study, and the UIDs of its series of images: what is written of them may name an author."""
     procedure = review.report_version.report_ref.requested_procedure_ref
-    mine = Q(requested_procedure_ref=procedure) | Q(readings__requested_procedure_ref=procedure)
-    study = Study.objects.visible_to(who).filter(mine).order_by("-sort_at", "pk").first()
+    study = studies_of(procedure, who).first()
     if study is None:
         return None, []
-    series = Series.objects.visible_to(who).filter(study_ref=study).exclude(modality__in=_NOT_IMAGES)
+    series = Series.objects.visible_to(who).filter(study_ref=study).images()
     return study, list(series.order_by("series_number", "pk").values_list("series_instance_uid", flat=True))
 
 

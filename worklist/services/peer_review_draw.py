@@ -6,7 +6,7 @@ same, and nobody who writes a report can know whether it will be drawn.
 
 import hashlib
 import hmac
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
@@ -52,11 +52,9 @@ def draw(*, site: Site, month: date) -> list[PeerReview]:
     row, is_new = PeerReviewDraw.objects.get_or_create(site=site, month=first)
     if not is_new:
         return []
-    load: dict[int, int] = defaultdict(int)
-    reviewers = reviewers_of(site)
-    reviews: list[PeerReview] = []
-    for version, policy in _sample(site, first):
-        reviews += _assigned(version, policy.reviewers, row, reviewers, load, site)
+    sample = _sample(site, first)
+    reviewers = Reviewers(site, [version for version, _ in sample])
+    reviews = [each for version, policy in sample for each in _assigned(version, policy.reviewers, row, reviewers)]
     PeerReview.objects.bulk_create(reviews)
     audit.record(
         event="peer_review.drawn",
@@ -76,7 +74,7 @@ def assign_the_rest(site: Site) -> int:
     waiting.exclude(reviewer__in=reviewers_of(site)).update(reviewer=None, state=PeerReviewState.UNASSIGNED)
     done, last = 0, 0
     while batch := _unassigned(site, last):
-        done += _assign(batch)
+        done += _assign(site, batch)
         last = batch[-1]
     return done
 
@@ -87,13 +85,14 @@ def _unassigned(site: Site, after: int) -> list[int]:
 
 
 @transaction.atomic
-def _assign(batch: Sequence[int]) -> int:
+def _assign(site: Site, batch: Sequence[int]) -> int:
     done = 0
     found = PeerReview.objects.filter(pk__in=batch, state=PeerReviewState.UNASSIGNED).select_for_update(of=("self",))
-    reviews = list(found.select_related("site", "report_version__report_ref").order_by("pk"))
+    reviews = list(found.select_related("report_version__report_ref").order_by("pk"))
     lock_reports([review.report_version_id for review in reviews])
+    reviewers = Reviewers(site, [review.report_version for review in reviews])
     for review in reviews:
-        reviewer = next_reviewer(review)
+        reviewer = reviewers.next_for(review.report_version)
         if reviewer is not None:
             review.reviewer, review.state = reviewer, PeerReviewState.WAITING
             review.save(update_fields=["reviewer", "state"])
@@ -113,25 +112,44 @@ def reviewers_of(site: Site) -> list[User]:
     return list(found.filter(site=site, is_active=True).order_by("pk"))
 
 
-def next_reviewer(review: PeerReview) -> User | None:
-    """Who is to review it instead: somebody who has nothing to do with the report, and the fewest to review.
+class Reviewers:
+    """Who may review these report versions of a site: read once, and counted on with what each is given.
 
     Two at once would choose the same one: `lock_reports` first.
     """
-    out = involved(review.report_version)
-    out |= set(review.report_version.peer_reviews.exclude(reviewer=None).values_list("reviewer_id", flat=True))
-    waiting = PeerReview.objects.filter(state=PeerReviewState.WAITING, site=review.site).exclude(reviewer=None)
-    load = dict(waiting.values_list("reviewer_id").annotate(Count("pk")))
-    free = [each for each in reviewers_of(review.site) if each.pk not in out]
-    key = str(review.report_version.pk)
-    return min(free, key=lambda each: (load.get(each.pk, 0), chance(review.site, key, str(each.pk))), default=None)
+
+    def __init__(self, site: Site, versions: Sequence[ReportVersion]) -> None:
+        self._site, self._people = site, reviewers_of(site)
+        waiting = PeerReview.objects.filter(state=PeerReviewState.WAITING, site=site).exclude(reviewer=None)
+        self._load = Counter(dict(waiting.values_list("reviewer_id").annotate(Count("pk"))))
+        self._out = involved(versions)
+
+    def next_for(self, version: ReportVersion) -> User | None:
+        """Somebody who has nothing to do with the report, and the fewest to review; None where nobody is left."""
+        out, key = self._out[version.pk], str(version.pk)
+        free = [each for each in self._people if each.pk not in out]
+        order = {each.pk: (self._load[each.pk], chance(self._site, key, str(each.pk))) for each in free}
+        found = min(free, key=lambda each: order[each.pk], default=None)
+        if found is not None:
+            self._load[found.pk] += 1
+            out.add(found.pk)
+        return found
 
 
-def involved(version: ReportVersion) -> set[int]:
-    """Everybody who wrote, or writes, something of the report."""
-    report = version.report_ref
-    found = set(report.versions.exclude(author=None).values_list("author_id", flat=True))
-    return {*found, *({report.draft_by_id} if report.draft_by_id else ())}
+def involved(versions: Sequence[ReportVersion]) -> dict[int, set[int]]:
+    """By report version (id) everybody who wrote, or writes, something of the report, or was to review it."""
+    drafts = {each.pk: each.report_ref.draft_by_id for each in versions}
+    found = {key: set[int]() if by is None else {by} for key, by in drafts.items()}
+    wrote: dict[int, set[int]] = defaultdict(set)
+    same = ReportVersion.objects.filter(report_ref__in={each.report_ref_id for each in versions}).exclude(author=None)
+    for report, author in same.values_list("report_ref_id", "author_id"):
+        wrote[report].add(author)
+    for each in versions:
+        found[each.pk] |= wrote[each.report_ref_id]
+    chosen = PeerReview.objects.filter(report_version__in=list(found)).exclude(reviewer=None)
+    for version, reviewer in chosen.values_list("report_version_id", "reviewer_id"):
+        found[version].add(reviewer)
+    return found
 
 
 def chance(site: Site, *parts: str) -> str:
@@ -188,33 +206,19 @@ def _first_signed(procedures: Iterable[int]) -> list[ReportVersion]:
     return list(first.values())
 
 
-def _assigned(
-    version: ReportVersion,
-    wanted: int,
-    row: PeerReviewDraw,
-    reviewers: Sequence[User],
-    load: dict[int, int],
-    site: Site,
-) -> list[PeerReview]:
+def _assigned(version: ReportVersion, wanted: int, row: PeerReviewDraw, reviewers: Reviewers) -> list[PeerReview]:
     """The reviews of one report, by those who have the fewest; by nobody yet where too few are left."""
-    out = involved(version)
-    free = [each for each in reviewers if each.pk not in out]
-    free.sort(key=lambda each: (load[each.pk], chance(site, str(version.pk), str(each.pk))))
     assert version.author_id is not None
-    made = []
-    for place in range(wanted):
-        reviewer = free[place] if place < len(free) else None
-        if reviewer is not None:
-            load[reviewer.pk] += 1
-        made.append(
-            PeerReview(
-                site=site,
-                draw=row,
-                report_version=version,
-                modality=version.report_ref.requested_procedure_ref.figures.modality,
-                author_id=version.author_id,
-                reviewer=reviewer,
-                state=PeerReviewState.WAITING if reviewer else PeerReviewState.UNASSIGNED,
-            )
+    chosen = [reviewers.next_for(version) for _ in range(wanted)]
+    return [
+        PeerReview(
+            site_id=row.site_id,
+            draw=row,
+            report_version=version,
+            modality=version.report_ref.requested_procedure_ref.figures.modality,
+            author_id=version.author_id,
+            reviewer=reviewer,
+            state=PeerReviewState.WAITING if reviewer else PeerReviewState.UNASSIGNED,
         )
-    return made
+        for reviewer in chosen
+    ]

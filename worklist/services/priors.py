@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from pacs.models import Series, Study
@@ -13,6 +13,7 @@ from radiology.models import Report, ReportSection, ReportStatus, ReportVersion,
 from radiology.services.survivors import former_numbers, survivor_of
 from worklist.models import Reading
 from worklist.services.body_regions import body_regions
+from worklist.services.procedure_images import of_procedure
 from worklist.services.resemblance import image_modalities, modality_fits
 
 # Among so many of the latest studies of a patient those are sought that resemble this one.
@@ -39,8 +40,7 @@ def priors_of(*, who: Any, procedure: RequestedProcedure, most: int = 8) -> list
     """
     patient = survivor_of(procedure.order_ref.patient_ref)
     patients = [patient.pk, *(each.pk for each in former_numbers(patient))]
-    mine = Q(requested_procedure_ref=procedure) | Q(readings__requested_procedure_ref=procedure)
-    own = dict(Study.objects.filter(mine).values_list("pk", "sort_at"))
+    own = dict(Study.objects.filter(of_procedure(procedure)).values_list("pk", "sort_at"))
     before = min(own.values(), default=timezone.now())
     found = _former(who, patients, own, before)
     parts = _parts_of(found)

@@ -3,12 +3,12 @@
 Reports know their order and no images; so it is here, where both are known, that a move of images holds a report.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Count, Max, Min
 
-from pacs.models import WRITTEN, Correction, CorrectionKind, Instance, Study
+from pacs.models import Correction, CorrectionKind, Instance, Study
 from radiology.models import HoldKind, Report, ReportStatus, RequestedProcedure
 from radiology.services import late_images, report_holds
 from worklist.models import CaseState, DecisionKind, ReconciliationCase, ReconciliationDecision
@@ -98,7 +98,8 @@ def look_for_late_images(study: Study) -> None:
     """Once a study is quiet again: images that came since its reports were published, told to who wrote them."""
     published = Report.objects.filter(requested_procedure_ref__in=procedures_served_by(study)).exclude(number=0)
     for report in published.exclude(status=ReportStatus.ENTERED_IN_ERROR).order_by("pk"):
-        came = images_of([study.pk]).filter(created_at__gt=late_images.since(report))
+        images = Instance.objects.filter(series_ref__study_ref=study).images()
+        came = images.filter(created_at__gt=late_images.since(report))
         found = came.aggregate(number=Count("pk"), first=Min("created_at"), last=Max("created_at"))
         if found["number"]:
             late_images.note_late(
@@ -108,9 +109,3 @@ def look_for_late_images(study: Study) -> None:
                 first_at=found["first"],
                 last_at=found["last"],
             )
-
-
-def images_of(studies: Iterable[int]) -> Any:
-    """What one reads of these studies: no reports, measurements, presentation states or key objects."""
-    shown = Instance.objects.filter(series_ref__study_ref__in=studies, series_ref__removed_at=None, removed_at=None)
-    return shown.exclude(series_ref__modality__in=WRITTEN)

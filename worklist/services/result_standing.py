@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from pacs.models import Study
 from radiology.models import OrderStatus, PersonalResult
-from worklist.models import ScheduledProcedureStep, StepStatus
+from worklist.models import Reading, ScheduledProcedureStep, StepStatus
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ def standings_of(*, who: Any, rows: Sequence[PersonalResult]) -> dict[int, Stand
     found = ScheduledProcedureStep.objects.filter(requested_procedure_ref__in=keys).exclude(status=StepStatus.CANCELLED)
     for step in found.select_related("room").order_by("-pk"):
         steps.setdefault(step.requested_procedure_ref_id, step)
-    linked = Study.objects.visible_to(who).filter(requested_procedure_ref__in=keys)
-    images = set(
-        linked.filter(number_of_study_related_instances__gt=0).values_list("requested_procedure_ref_id", flat=True)
-    )
+    shown = Study.objects.visible_to(who).filter(number_of_study_related_instances__gt=0)
+    listed = Reading.objects.filter(requested_procedure_ref__in=keys, study_ref__in=shown)
+    images = set(listed.values_list("requested_procedure_ref_id", flat=True))
     return {
         row.pk: _standing(row, steps.get(row.requested_procedure_ref_id), row.requested_procedure_ref_id in images)
         for row in awaited
