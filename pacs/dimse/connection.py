@@ -16,6 +16,7 @@ from typing import BinaryIO
 from pacs.dimse import message, pdu
 from pacs.dimse.message import Command
 from pacs.dimse.pdu import AbortReason, PduType
+from pacs.dimse.portions import LEAD, MOST_PDUS, Portions
 from pacs.dimse.throttle import Throttle
 
 BLOCK = 256 * 1024
@@ -80,6 +81,7 @@ class Connection:
         self._pdu_left = self._fragment_left = 0
         self._deadline = 0.0
         self._send_length = 0
+        self._portions: Portions | None = None
         self.transferred = 0
         self.is_waiting = False
         self.until = math.inf
@@ -93,6 +95,7 @@ class Connection:
         self._send_length = min(maximum_length or LARGEST_SENT, LARGEST_SENT)
         if self.outgoing is not None:
             self._send_length = min(self._send_length, self.outgoing.most_at_once)
+        self._portions = None
 
     def _keep_to(self, throttle: Throttle) -> None:
         """Wait until bytes may pass. The peer's time does not run meanwhile: it is we who wait."""
@@ -315,25 +318,16 @@ class Connection:
             self._send_stream(out, context_id, data_set, room)
 
     def _send_stream(self, out: bytearray, context_id: int, stream: BinaryIO, room: int) -> None:
-        # As many PDUs at once as fit, unless a rate is kept to. One portion is read ahead, because a fragment must
-        # say whether it is the last.
-        portion = room * (1 if self.outgoing is not None else max(1, LARGEST_SENT // room))
-        block = _read(stream, portion)
-        while True:
-            following = _read(stream, portion)
-            with memoryview(block) as whole:
-                for position in range(0, max(len(block), 1), room):
-                    part = whole[position : position + room]
-                    is_last = not following and position + room >= len(block)
-                    out += pdu.HEADER.pack(PduType.P_DATA, len(part) + 6)
-                    out += pdu.PDV_HEADER.pack(len(part) + 2, context_id, 2 if is_last else 0)
-                    out += part
-                    part.release()
+        # As many PDUs at once as fit, unless a rate is kept to.
+        if self._portions is None:
+            count = 1 if self.outgoing is not None else min(max(1, LARGEST_SENT // room), MOST_PDUS)
+            self._portions = Portions(room=room, count=count)
+        if len(out) > LEAD:
             self.send_pdu(out)
-            if not following:
-                return
-            out.clear()
-            block = following
+            out = bytearray()
+        portions = self._portions.of(stream, context_id=context_id, lead=out)
+        while (portion := _next(portions)) is not None:
+            self.send_pdu(portion)
 
     # Ending
 
@@ -366,9 +360,9 @@ class Connection:
             self._sock.close()
 
 
-def _read(stream: BinaryIO, length: int) -> bytes:
+def _next(portions: Iterator[memoryview]) -> memoryview | None:
     try:
-        return stream.read(length)
+        return next(portions, None)
     except Exception as error:  # whatever the stream is made of: half a message cannot be taken back
         raise Closed("the object cannot be read") from error
 

@@ -1,5 +1,6 @@
 """The upper layer's encodings against those of pynetdicom, and its bounds."""
 
+import random
 import socket
 import struct
 import threading
@@ -170,7 +171,7 @@ def test_several_values_in_one_pdu_are_all_read(ends):
 def test_what_is_sent_is_cut_to_the_peers_length_and_its_end_is_marked(ends, size):
     ours, theirs = ends
     ours.respect(256)
-    data = bytes(size)
+    data = random.Random(size).randbytes(size)
     for stream in (data, BytesIO(data)):
         ours.send_message(1, b"c" * 300, stream)
         theirs.settimeout(1)
@@ -187,6 +188,48 @@ def test_what_is_sent_is_cut_to_the_peers_length_and_its_end_is_marked(ends, siz
                 received += body[6:]
                 last_data += control >> 1
         assert received == data and last_command == 1
+
+
+class Trickle(BytesIO):
+    """A stream that gives less than it is asked for."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 777))
+
+
+@pytest.mark.parametrize("limit", [128, 16384, 0])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_objects_of_every_length_go_out_whole_over_one_connection(ends, limit, kind, tmp_path):
+    """Around the ends of PDUs and of the portions in which they are read, long ones before short ones."""
+    ours, theirs = ends
+    ours.respect(limit)
+    longest = (limit or connection.LARGEST_SENT) - 6
+    portion = longest * min(max(1, connection.LARGEST_SENT // longest), connection.MOST_PDUS)
+    sizes = [n * portion + rest for n in (2, 1, 0) for rest in (-1, 0, 1, longest) if n * portion + rest >= 0]
+    objects = [random.Random(size).randbytes(size) for size in sizes]
+
+    def send() -> None:
+        for data in objects:
+            (tmp_path / "object").write_bytes(b"head" + data)
+            with (tmp_path / "object").open("rb") if kind == "file" else Trickle(b"head" + data) as stream:
+                stream.seek(4)
+                ours.send_message(7, b"c" * 1000, stream)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    theirs.settimeout(20)
+    wire = theirs.makefile("rb")
+    for data in objects:
+        parts, is_last = {0: b"", 1: b""}, {0: 0, 1: 0}
+        while not is_last[0]:
+            kind_of_pdu, length = pdu.HEADER.unpack(wire.read(6))
+            body = wire.read(length)
+            value, context_id, control = pdu.PDV_HEADER.unpack(body[:6])
+            assert (kind_of_pdu, context_id, value) == (4, 7, length - 4) and length <= longest + 6
+            parts[control & 1] += body[6:]
+            is_last[control & 1] += control >> 1
+        assert parts == {0: data, 1: b"c" * 1000} and is_last == {0: 1, 1: 1}
+    sender.join()
 
 
 @pytest.mark.parametrize(
