@@ -338,7 +338,8 @@ class Acceptor:
         if answer.data_set is not None:
             encoded = data_sets.encode(answer.data_set, request.context.transfer_syntax)
         command = response_to(request.command, answer.status, answer.fields, has_data_set=encoded is not None)
-        self._connection.send_message(request.context.context_id, encode(command), encoded)
+        context_id = request.context.context_id
+        self._connection.send_message(context_id, encode(command), encoded, may_wait=answer.may_wait)
 
     def _note(self, request: Request, operation: Operation | None, status: int, failure: Exception | None) -> None:
         succeeded = status in (Status.SUCCESS, Status.CANCEL) or is_warning(status)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from pacs.dimse import message, pdu
 from pacs.dimse.message import Command
 from pacs.dimse.pdu import AbortReason, PduType
-from pacs.dimse.portions import LEAD, MOST_PDUS, Portions
+from pacs.dimse.portions import COMMAND, LEAD, MOST_PDUS, Portions, append
 from pacs.dimse.throttle import Throttle
 
 BLOCK = 256 * 1024
@@ -25,6 +25,8 @@ MAXIMUM_LENGTH = 1024 * 1024
 # Of the PDUs that we send to a peer that sets no limit, or a larger one.
 LARGEST_SENT = 256 * 1024
 SMALLEST_MAXIMUM_LENGTH = 128
+# Small messages that may wait for the next go out with it, once they are so many bytes or so old.
+MOST_HELD, HELD_SECONDS = 32 * 1024, 0.05
 LINGER_SECONDS = 1.0
 BEAT_SECONDS = 0.5
 
@@ -82,6 +84,8 @@ class Connection:
         self._deadline = 0.0
         self._send_length = 0
         self._portions: Portions | None = None
+        self._held = bytearray()
+        self._held_since = 0.0
         self.transferred = 0
         self.is_waiting = False
         self.until = math.inf
@@ -112,6 +116,7 @@ class Connection:
 
     def wait(self, *, seconds: float, stop: int) -> bool | None:
         """Whether the peer begins to send within `seconds`; None when the descriptor `stop` becomes readable."""
+        self._send_held()
         if self._start < self._end or self._pdu_left:
             return True
         poll = select.poll()
@@ -228,6 +233,7 @@ class Connection:
         return bytes(parts)
 
     def _fill(self) -> None:
+        self._send_held()
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == BLOCK:
@@ -304,18 +310,38 @@ class Connection:
                 with contextlib.suppress(TimeoutError):
                     sent += self._sock.send(whole[sent:])
 
-    def send_message(self, context_id: int, command: bytes, data_set: bytes | BinaryIO | None = None) -> None:
-        """Send a command set and the data set that belongs to it, the latter from a stream if need be."""
+    def send_message(
+        self,
+        context_id: int,
+        command: bytes,
+        data_set: bytes | BinaryIO | None = None,
+        *,
+        may_wait: bool = False,
+    ) -> None:
+        """Send a command set and the data set that belongs to it, the latter from a stream if need be.
+
+        `may_wait`: another message follows at once, and this one may go out with it.
+        """
         room = self._send_length - 6
-        out = bytearray()
-        _append(out, context_id, 1, command, room)
-        if data_set is None:
-            self.send_pdu(out)
-        elif isinstance(data_set, bytes):
-            _append(out, context_id, 0, data_set, room)
-            self.send_pdu(out)
-        else:
+        out, self._held = self._held, bytearray()
+        if not out:
+            self._held_since = time.monotonic()
+        append(out, command, context_id=context_id, control=COMMAND, room=room)
+        if data_set is not None and not isinstance(data_set, bytes):
             self._send_stream(out, context_id, data_set, room)
+            return
+        if data_set is not None:
+            append(out, data_set, context_id=context_id, control=0, room=room)
+        is_young = len(out) < MOST_HELD and time.monotonic() - self._held_since < HELD_SECONDS
+        if may_wait and is_young and self.outgoing is None:
+            self._held = out
+        else:
+            self.send_pdu(out)
+
+    def _send_held(self) -> None:
+        if self._held:
+            out, self._held = self._held, bytearray()
+            self.send_pdu(out)
 
     def _send_stream(self, out: bytearray, context_id: int, stream: BinaryIO, room: int) -> None:
         # As many PDUs at once as fit, unless a rate is kept to.
@@ -365,16 +391,3 @@ def _next(portions: Iterator[memoryview]) -> memoryview | None:
         return next(portions, None)
     except Exception as error:  # whatever the stream is made of: half a message cannot be taken back
         raise Closed("the object cannot be read") from error
-
-
-def _append(out: bytearray, context_id: int, is_command: int, data: bytes, room: int) -> None:
-    position = 0
-    while True:
-        part = data[position : position + room]
-        position += room
-        last = 2 if position >= len(data) else 0
-        out += pdu.HEADER.pack(PduType.P_DATA, len(part) + 6)
-        out += pdu.PDV_HEADER.pack(len(part) + 2, context_id, is_command | last)
-        out += part
-        if last:
-            return

@@ -1,4 +1,4 @@
-"""A data set on its way out: whole P-DATA PDUs (PS3.8 9.3.5), read from its stream to where they are sent from."""
+"""Messages on their way out: whole P-DATA PDUs (PS3.8 9.3.5), data sets read to where they are sent from."""
 
 import io
 import os
@@ -10,13 +10,22 @@ from pacs.dimse.pdu import PduType
 
 # PDU type, its length; of the one value in it the length, the context, the control (PS3.8 9.3.5.1, E.2).
 HEADER = struct.Struct(">BxIIBB")
-LAST = 2
+COMMAND, LAST = 1, 2
 # What may go out before the first portion, in one piece with it.
 LEAD = 1024
 # Of one portion: what a system call reads into at once.
 MOST_PDUS = 512
 
 Reader = Callable[[Sequence[memoryview]], int]
+
+
+def append(out: bytearray, data: bytes, *, context_id: int, control: int, room: int) -> None:
+    """A command set (`control` says so) or a data set that is short, as PDUs of `room` bytes of it each."""
+    for position in range(0, max(len(data), 1), room):
+        part = data[position : position + room]
+        last = LAST if position + room >= len(data) else 0
+        out += HEADER.pack(PduType.P_DATA, len(part) + 6, len(part) + 2, context_id, control | last)
+        out += part
 
 
 class Portions:

@@ -48,7 +48,7 @@ def find(request: Request) -> Iterator[Answer]:
             yield Answer(Status.CANCEL)
             return
         request.detail["answers"] = count
-        yield Answer(status, attributes)
+        yield Answer(status, attributes, may_wait=True)
     yield Answer(Status.SUCCESS)
 
 
@@ -94,7 +94,7 @@ def get(request: Request) -> Iterator[Answer]:
         except (NotAcceptable, OutOfResources):
             status = None
         progress.count(target, status)
-        yield progress.pending()
+        yield progress.pending(may_wait=True)
     yield progress.final()
 
 

@@ -29,11 +29,15 @@ LARGEST_IDENTIFIER = 1024 * 1024
 
 @dataclass(frozen=True)
 class Answer:
-    """A response: its status, its data set or the attributes of one, further elements of its command set by keyword."""
+    """A response: its status, its data set or the attributes of one, further elements of its command set by keyword.
+
+    `may_wait`: something else is sent at once, and it may go out with that.
+    """
 
     status: int
     data_set: Dataset | Attributes | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    may_wait: bool = False
 
 
 class Request:

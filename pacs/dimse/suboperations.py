@@ -101,8 +101,8 @@ class Suboperations:
             self.counts["failed"] += 1
             self._failed[target.sop_instance_uid] = None
 
-    def pending(self) -> Answer:
-        return Answer(Status.PENDING, fields=self._fields(with_remaining=True))
+    def pending(self, *, may_wait: bool = False) -> Answer:
+        return Answer(Status.PENDING, fields=self._fields(with_remaining=True), may_wait=may_wait)
 
     def final(self) -> Answer:
         """The last response: its status (PS3.4 Table C.4-2), counts, and the list of what failed."""

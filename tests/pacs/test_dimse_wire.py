@@ -190,6 +190,22 @@ def test_what_is_sent_is_cut_to_the_peers_length_and_its_end_is_marked(ends, siz
         assert received == data and last_command == 1
 
 
+def test_messages_that_may_wait_go_out_in_order_with_the_next_and_before_anything_is_waited_for(ends):
+    ours, theirs = ends
+    theirs.settimeout(0.2)
+    for follows in (lambda: ours.send_message(1, b"two"), lambda: ours.wait(seconds=0, stop=theirs.fileno())):
+        ours.send_message(1, b"one", b"data", may_wait=True)
+        with pytest.raises(TimeoutError):
+            theirs.recv(1)
+        follows()
+        assert theirs.recv(1000).startswith(p_data(1, 3, b"one") + p_data(1, 2, b"data"))
+    written = 0
+    while written < connection.MOST_HELD:  # nobody waits for ever, and nothing heaps up
+        ours.send_message(1, b"c", bytes(4000), may_wait=True)
+        written += 4000
+    assert theirs.recv(1)
+
+
 class Trickle(BytesIO):
     """A stream that gives less than it is asked for."""
 

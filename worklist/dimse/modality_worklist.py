@@ -34,7 +34,7 @@ def find(request: Request) -> Iterator[Answer]:
                 yield Answer(Status.CANCEL)
                 return
             answered += 1
-            yield Answer(status, encoding.attributes(answer))
+            yield Answer(status, encoding.attributes(answer), may_wait=True)
     except RadiologyError as error:
         _record(request, station, asked, error=error.message, error_field=error.field)
         raise
