@@ -89,9 +89,13 @@ def _reader(stream: BinaryIO) -> Reader:
 
 
 def _of_file(descriptor: int, position: int) -> Reader:
+    end = os.fstat(descriptor).st_size
+
     def read(parts: Sequence[memoryview]) -> int:
         nonlocal position
-        wanted = sum(map(len, parts))
+        wanted = min(sum(map(len, parts)), end - position)
+        if wanted <= 0:
+            return 0
         total = count = os.preadv(descriptor, parts, position)
         while count and total < wanted:  # as a file over the network may give it
             count = os.preadv(descriptor, _behind(parts, total), position + total)
