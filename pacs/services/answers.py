@@ -15,6 +15,25 @@ from radiology.models import Patient, PatientIdentifier
 
 Row = Patient | Study | Series | Instance
 Element = dict[str, Any]
+# Columns that no answer, no order and no matching of rows looks at.
+UNANSWERED: dict[Level, tuple[str, ...]] = {
+    Level.PATIENT: (
+        "public_id", "provisional_for", "patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic",
+        "patient_name_search", "birth_date", "patient_address", "patient_telephone_numbers",
+        "patient_mother_birth_name", "allergies", "medical_alerts", "patient_comments", "is_temporary", "merged_at",
+        "version", "created_at", "updated_at",
+    ),
+    Level.STUDY: (
+        "requested_procedure_ref", "ordering_physician", "referring_physician_name_search", "size", "merged_into",
+        "version", "created_at", "updated_at", "deleted_at", "deletion_reason",
+    ),
+    Level.SERIES: (
+        "source_ae_title", "size", "received_study_instance_uid", "version", "created_at", "updated_at", "removed_at",
+    ),
+    Level.INSTANCE: ("created_at", "removed_at"),
+}  # fmt: skip
+# Texts that have one value, whatever is in them.
+ONE_TEXT = {"LT", "ST", "UT", "UR"}
 
 
 @dataclass(frozen=True)
@@ -34,12 +53,13 @@ class Objects:
             return cls(row.study_ref.patient_ref, row.study_ref, row)
         return cls(row.patient_ref, row) if isinstance(row, Study) else cls(row)
 
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """Those of the levels from above, None where there is none."""
+        return (self.patient, self.study, self.series, self.instance)
+
     def at(self, level: Level) -> Any:
-        if level is Level.STUDY:
-            return self.study
-        if level is Level.PATIENT:
-            return self.patient
-        return self.series if level is Level.SERIES else self.instance
+        return self.rows[level.depth]
 
     def others(self, level: Level) -> dict[str, Element]:
         """The JSON in which other attributes of `level` are kept."""
@@ -48,6 +68,17 @@ class Objects:
             return {**(laid_over(study.overlay, study.attributes) if study else {}), **self.patient.attributes}
         row = self.at(level)
         return laid_over(row.overlay, row.attributes) if row is not None and level != Level.INSTANCE else {}
+
+    def other(self, level: Level, tag: str) -> Element:
+        """One of those attributes, empty where there is none."""
+        if level == Level.PATIENT and tag in self.patient.attributes:
+            return self.patient.attributes[tag]
+        row = self.study if level == Level.PATIENT else self.at(level)
+        if row is None or level == Level.INSTANCE:
+            return {}
+        laid = row.overlay.get("attributes", {})
+        found = laid[tag] if tag in laid else row.attributes.get(tag)
+        return found or {}
 
 
 @dataclass
@@ -63,7 +94,7 @@ class Answers:
     returned: Collection[str] | None
     base_url: str = ""
     _attributes: list[Attribute] = field(init=False)
-    _described: list[tuple[Attribute, str, str]] = field(init=False)
+    _described: list[tuple[Attribute, str, str, int]] = field(init=False)
     _unlisted: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +105,7 @@ class Answers:
             known = [each for each in known if each.keyword in wanted]
             self._unlisted = sorted({name.upper() for name in self.returned if len(name) == 8 and not attribute(name)})
         self._attributes = known
-        self._described = [(each, each.tag, each.vr) for each in self._attributes]
+        self._described = [(each, each.tag, each.vr, each.level.depth) for each in self._attributes]
 
     @property
     def needs_json(self) -> bool:
@@ -119,13 +150,18 @@ class Answers:
             for level in (Level.STUDY, Level.SERIES):
                 if level.depth <= self.level.depth:
                     answer.update(objects.others(level))
-        for each, tag, vr in self._described:
+        rows = objects.rows
+        for each, tag, vr, depth in self._described:
             if each.kind is Kind.COLUMN:
-                answer[tag] = element(vr, getattr(objects.at(each.level), each.column))
+                value = getattr(rows[depth], each.column)
+                if vr != "PN" and isinstance(value, str) and value and "\\" not in value:
+                    answer[tag] = {"vr": vr, "Value": [value]}
+                else:
+                    answer[tag] = element(vr, value)
             elif each.kind is not Kind.JSON:
                 answer[tag] = element(vr, self._values(each, objects, related))
             elif self.returned is not None:
-                answer[tag] = objects.others(each.level).get(tag) or {"vr": vr}
+                answer[tag] = objects.other(each.level, tag) or {"vr": vr}
         for tag in self._unlisted:
             for level in (Level.SERIES, Level.STUDY):
                 if tag in (others := objects.others(level)):
@@ -144,7 +180,7 @@ class Answers:
             rows = related[each.column].get(row.pk, [])
             if each.column == "request_attributes":
                 return [_item(item, each.items) for item in rows]
-            received = objects.others(Level.PATIENT).get(each.tag, {}).get("Value", [])
+            received = objects.other(Level.PATIENT, each.tag).get("Value", [])
             if each.vr == "SQ":
                 return [_item(item, each.items) for item in rows] or received
             return list(dict.fromkeys([*(identifier.value for identifier in rows), *received]))
@@ -171,7 +207,7 @@ class Answers:
 def element(vr: str, value: Any) -> Element:
     """One attribute of the model; a text of several values is split at its backslashes."""
     if isinstance(value, str):
-        values: list[Any] = [value] if vr in {"LT", "ST", "UT", "UR"} else value.split("\\")
+        values: list[Any] = [value] if vr in ONE_TEXT else value.split("\\")
         values = values if value else []
     else:
         values = list(value) if isinstance(value, list) else [] if value is None else [value]

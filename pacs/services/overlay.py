@@ -72,6 +72,8 @@ def overlay_of(series: Series) -> Overlay | None:
 
 def laid_over(overlay: Mapping[str, Any], attributes: Mapping[str, Element]) -> dict[str, Element]:
     """The JSON `attributes` of a row with a stored `overlay` over them."""
+    if not overlay and None not in attributes.values():
+        return dict(attributes)
     merged = {**attributes, **overlay.get("attributes", {})}
     return {tag: element for tag, element in merged.items() if element is not None}
 

@@ -12,7 +12,7 @@ from typing import Any, Union
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from pacs.models import Instance, Series, Study
-from pacs.services.answers import Answers, Element, Objects, Row, texts
+from pacs.services.answers import UNANSWERED, Answers, Element, Objects, Row, texts
 from pacs.services.attributes import BY_KEYWORD, PAIRS, Attribute, Kind, Level, attribute, keyword_of
 from pacs.services.conditions import (
     JSON_OF,
@@ -124,7 +124,7 @@ class Search:
     ) -> Iterator[dict[str, Element]]:
         """The rows found as DICOM JSON; `returned` and `base_url` as in Answers."""
         answers = Answers(self.who, self.level, returned, base_url)
-        for page in self._pages(limit=limit, offset=offset, with_json=answers.needs_json):
+        for page in self._pages(limit=limit, offset=offset, with_json=answers.needs_json, for_answers=True):
             yield from answers.page(page)
 
     def page(self, *, size: int, order: Sequence[str] = (), place: Place | None = None) -> Page:
@@ -275,7 +275,7 @@ class Search:
 
     def _accepts(self, each: Attribute, matcher: Matcher, objects: Objects) -> bool:
         if each.kind == Kind.JSON:
-            return matcher.accepts(texts(objects.others(each.level).get(each.tag, {})))
+            return matcher.accepts(texts(objects.other(each.level, each.tag)))
         stored = self._stored(each, objects)
         if not stored and each.keyword in self.empty_matches:
             return True
@@ -302,10 +302,12 @@ class Search:
         place: Place | None = None,
         size: int = PAGE,
         only_matched: bool = False,
+        for_answers: bool = False,
     ) -> Iterator[list[Row]]:
         first = FIRST_PAGE if limit is None else min(limit, size)
         if self._only_numbers and not (offset or order or place or only_matched):
-            rows = studies_of_numbers(who=self.who, numbers=self._only_numbers, most=first, with_json=with_json)
+            kind = {"with_json": with_json, "for_answers": for_answers}
+            rows = studies_of_numbers(who=self.who, numbers=self._only_numbers, most=first, **kind)
             if len(rows) < first or first == limit:
                 if rows:
                     yield list(rows)
@@ -314,6 +316,8 @@ class Search:
         found = self._found(with_json).order_by(*expressions(order)).filter(self._within_site(order))
         if only_matched and not any(each.kind == Kind.JSON for each in self._matched):
             found = found.only(*self._needed(order))
+        elif for_answers:
+            found = found.defer(*self._unanswered())
         if place is not None:
             found = found.filter(behind(order, place.values))
         branches = self._branches()
@@ -388,6 +392,13 @@ class Search:
         matched = (each for each in self._matched if each.column and each.level.depth <= self.level.depth)
         columns = {path(self.level, each.level) + each.column for each in matched}
         return [*columns, *(name.removeprefix("-") for name in order), path(self.level, Level.PATIENT) + "id"]
+
+    def _unanswered(self) -> Iterator[str]:
+        for level, columns in UNANSWERED.items():
+            if level.depth <= self.level.depth:
+                yield from (path(self.level, level) + column for column in columns)
+        if not self.zone and self.level != Level.PATIENT:
+            yield path(self.level, Level.STUDY) + "study_datetime"
 
     def _same_site(self) -> Q:
         """The site spelled out wherever an index begins with it; of somebody who sees all of them, each."""

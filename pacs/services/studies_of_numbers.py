@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pacs.models import Study
+from pacs.services.answers import UNANSWERED
+from pacs.services.attributes import Level
 from radiology.guest import Guest
 from radiology.models import Patient
 from radiology.services.rows import Sought
@@ -33,21 +35,32 @@ _OF_NUMBERS = """
 """
 
 
-def _but_json(model: Any) -> list[str]:
-    return [each.name for each in model._meta.concrete_fields if each.name != "attributes"]
+def _sought(*, with_json: bool, for_answers: bool) -> Sought[Study]:
+    def read(model: Any, level: Level) -> list[str]:
+        left = {*(UNANSWERED[level] if for_answers else ()), *(() if with_json else ("attributes",))}
+        return [each.name for each in model._meta.concrete_fields if each.name not in left]
+
+    patient = read(Patient, Level.PATIENT)
+    return Sought(Study, _OF_NUMBERS, fields=read(Study, Level.STUDY), related={"patient_ref": patient})
 
 
-_WHOLE = Sought(Study, _OF_NUMBERS, related={"patient_ref": ()})
-_SHORT = Sought(Study, _OF_NUMBERS, fields=_but_json(Study), related={"patient_ref": _but_json(Patient)})
+_KINDS = {
+    (with_json, for_answers): _sought(with_json=with_json, for_answers=for_answers)
+    for with_json in (False, True)
+    for for_answers in (False, True)
+}
 
 
-def studies_of_numbers(*, who: Any, numbers: Sequence[str], most: int, with_json: bool) -> list[Study]:
+def studies_of_numbers(
+    *, who: Any, numbers: Sequence[str], most: int, with_json: bool, for_answers: bool
+) -> list[Study]:
     """At most so many studies that `who` may see of patients with one of these numbers, newest first.
 
-    Their patients come along; the JSON of other attributes `with_json`. Guests have rules of their own: not for them.
+    Their patients come along; the JSON of other attributes `with_json`; `for_answers` only what those want. Guests
+    have rules of their own: not for them.
     """
     if isinstance(who, Guest) or not who.may("studies.read"):
         return []
     site = None if who.sees_every_site else who.site_id
     sites = None if site is None else [site]
-    return (_WHOLE if with_json else _SHORT)(sites, list(numbers), site, site, most)
+    return _KINDS[with_json, for_answers](sites, list(numbers), site, site, most)
