@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
+from django.utils import translation
 from pytest_django import DjangoDbBlocker
 
 from tests import daemons
@@ -63,6 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup() -> None:
     daemons.STARTED[:] = [daemon for daemon in daemons.STARTED if not daemon.ended]
+    translation.deactivate()  # a request leaves its language with the thread
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,7 +42,7 @@ def text(response: Any) -> str:
 
 
 def shown_version(response: Any) -> str:
-    found = re.search(r'data-live="(&quot;[0-9a-f]+&quot;)"', text(response))
+    found = re.search(r'id="(?:study|studies)" data-live="(&quot;[0-9a-f]+&quot;)"', text(response))
     assert found
     return unescape(found[1])
 

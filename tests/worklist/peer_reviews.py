@@ -2,12 +2,11 @@
 
 from datetime import date
 
-from django.utils import timezone
-
-from radiology.models import ReportVersion, Role, User
+from radiology.models import ReportVersion, Role, Site, User
 from radiology.services.reports import sign_report, write_draft
 from tests.factories import make_reading, make_user
 from worklist.models import CompletedBy, PeerReviewPolicy, StudyCompletion
+from worklist.services.board import day_of
 from worklist.services.figures_rows import count_changes
 from worklist.services.reading_rows import refresh_readings
 
@@ -30,7 +29,7 @@ def make_signed(author: User, *, modality: str = "CT", text: str = "Normal.") ->
 
 
 def this_month() -> date:
-    return timezone.localdate().replace(day=1)
+    return day_of(Site.objects.default()).replace(day=1)
 
 
 def policy(**fields: object) -> PeerReviewPolicy:
