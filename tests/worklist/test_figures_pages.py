@@ -327,7 +327,7 @@ def test_figures_are_not_for_everybody(client: Client, site: Site, role: str) ->
 
 
 def test_only_ones_own_site_is_counted(signed_in: Client, site: Site) -> None:
-    there = make_site("there")
+    there = make_site("there", time_zone=site.time_zone)  # where it is the same day
     figure(there, to_final=60)
     figure(site, to_final=60)
     for query in ({}, {"site": "there"}, {"site": "all"}):
