@@ -171,6 +171,16 @@ def first(address: str, beneath: str) -> Callable[[Page], None]:
     return reach
 
 
+def read(page: Page) -> None:
+    """The first CT that waits to be read, with its images and what says that nothing was found."""
+    first("/reading?modality=CT", "/reading/0")(page)
+    frame = page.frame(name="images")
+    if frame is not None:
+        frame.wait_for_function(DRAWN, timeout=VIEWER_SECONDS * 1000, polling=500)
+    page.keyboard.press("Alt+n")
+    page.wait_for_timeout(2000)
+
+
 def morning(page: Page) -> None:
     """The calendar of today from its first hour on."""
     at("/schedule")(page)
@@ -185,6 +195,10 @@ PICTURES = (
     Picture("examination", first("/worklist?view=board&by=list&status=done", "/examinations/")),
     Picture("schedule", morning),
     Picture("order", first("/orders?status=completed", "/orders/0")),
+    Picture("reading", at("/reading")),
+    Picture("reading-view", read, WALL),
+    Picture("figures", at("/figures")),
+    Picture("results-phone", at("/results"), PHONE),
     Picture("worklist-query", at("/worklist/queries/try?modality=CT&station=DEMO_CT")),
     Picture("reconciliation", at("/reconciliation")),
     Picture("patients", at("/patients?q=halim")),

@@ -11,7 +11,7 @@ import psycopg
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.migrations.loader import MigrationLoader
 from psycopg import sql
 
@@ -115,7 +115,20 @@ class MigrationRows:
                 cursor.execute(f'CREATE TABLE migration_rows."{table}" AS TABLE public."{table}"')
 
     def restore(self) -> None:
-        """Remove every row that a migration did not make, and bring back every one that it did."""
+        """Remove every row that a migration did not make, and bring back every one that it did.
+
+        What a server still answers when its test is over may be in the way, and gets it.
+        """
+        for _ in range(3):
+            try:
+                self._restore()
+                return
+            except OperationalError as error:
+                if not isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
+                    raise
+        self._restore()
+
+    def _restore(self) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '20s'")
             changed = [

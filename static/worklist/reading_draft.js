@@ -344,7 +344,9 @@ window.reading = {
   const kept = JSON.parse(localStorage.getItem(KEPT) ?? "null");
   if (kept && isWithin(kept.sections, state.sections)) forgetHere();
   else if (kept && !stopped) {
-    if (kept.version === state.version || (kept.sent && isSame(kept.sent, state.sections))) {
+    // A page that was made before this browser's last answer knows less than what is kept: the server will tell.
+    if (kept.version >= state.version || (kept.sent && isSame(kept.sent, state.sections))) {
+      version = Math.max(version, kept.version);
       show(kept.sections);
       changes += 1;
       say(words.restored, "waiting");

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
 from pacs.models import Study
 from radiology.models import Report, ReportMacro, ReportTemplate, Role, User
@@ -374,3 +374,24 @@ def test_what_is_typed_for_a_template_that_has_not_come_yet_is_not_written_into_
     expect(signed_in.locator('[data-section="findings"] .ProseMirror')).to_contain_text("Lungs")
     assert "nodul" not in findings(signed_in)
     assert complaints == []
+
+
+def test_a_second_window_whose_page_was_made_before_the_last_answer_asks_nothing(signed_in: Page, reading: str) -> None:
+    signed_in.goto(reading)
+    second = signed_in.context.new_page()
+    second.goto("/reading")
+    held: list[tuple[Route, APIResponse]] = []
+    second.route(f"**{reading}", lambda route: held.append((route, route.fetch())))
+    with second.expect_request(f"**{reading}"):
+        second.evaluate("address => { setTimeout(() => { location.href = address; }); }", reading)
+    signed_in.keyboard.type("In the first window, ")
+    expect(signed_in.locator("[data-saved].done")).to_be_visible()
+    signed_in.route("**/draft", lambda route: route.abort())
+    signed_in.keyboard.type("not yet sent")
+    expect(signed_in.locator("[data-saved].urgent")).to_be_visible()
+    for route, response in held:
+        route.fulfill(response=response)
+    expect(second.locator('[data-section="findings"]')).to_contain_text("In the first window, not yet sent")
+    expect(second.locator("[data-saved].done")).to_be_visible()
+    expect(second.locator("#differs-dialog")).to_be_hidden()
+    assert "not yet sent" in stored()
