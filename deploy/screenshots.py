@@ -172,12 +172,16 @@ def first(address: str, beneath: str) -> Callable[[Page], None]:
 
 
 def read(page: Page) -> None:
-    """The first CT that waits to be read, with its images and what says that nothing was found."""
-    first("/reading?modality=CT", "/reading/0")(page)
+    """A CT of the thorax that waits to be read: its images, and a report begun from a template."""
+    at("/reading?modality=CT")(page)
+    link = page.locator("main a[href^='/reading/0']", has_text="Sukartono").first.get_attribute("href")
+    at(link or "/reading")(page)
     frame = page.frame(name="images")
     if frame is not None:
         frame.wait_for_function(DRAWN, timeout=VIEWER_SECONDS * 1000, polling=500)
-    page.keyboard.press("Alt+n")
+    page.keyboard.press("Alt+t")
+    page.keyboard.type("chest without")
+    page.keyboard.press("Enter")
     page.wait_for_timeout(2000)
 
 
@@ -197,8 +201,6 @@ PICTURES = (
     Picture("order", first("/orders?status=completed", "/orders/0")),
     Picture("reading", at("/reading")),
     Picture("reading-view", read, WALL),
-    Picture("figures", at("/figures")),
-    Picture("results-phone", at("/results"), PHONE),
     Picture("worklist-query", at("/worklist/queries/try?modality=CT&station=DEMO_CT")),
     Picture("reconciliation", at("/reconciliation")),
     Picture("patients", at("/patients?q=halim")),
