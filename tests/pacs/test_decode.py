@@ -105,7 +105,9 @@ def test_a_code_stream_cut_short_or_made_of_noise(name: str) -> None:
     assert decoded(name)
 
 
-def lossless_jpeg(folder: Path, tool: Callable[[str], str], pixels: np.ndarray, stored: int, predictor: int) -> bytes:
+def lossless_jpeg(
+    folder: Path, tool: Callable[[str], str], pixels: np.ndarray, stored: int, predictor: int, *, shifted: int = 0
+) -> bytes:
     """The code stream that dcmtk makes of them."""
     kind, signed = pixels.dtype.itemsize * 8, pixels.dtype.kind == "i"
     made = ct(
@@ -120,7 +122,8 @@ def lossless_jpeg(folder: Path, tool: Callable[[str], str], pixels: np.ndarray, 
     made["PixelData"].VR = "OB" if kind == 8 else "OW"
     source, target = folder / "native.dcm", folder / "jpeg.dcm"
     source.write_bytes(part10(made))
-    subprocess.run([tool("dcmcjpeg"), "+el", "+sv", str(predictor), str(source), str(target)], check=True)
+    options = ["+el", "+sv", str(predictor), "+pt", str(shifted)]
+    subprocess.run([tool("dcmcjpeg"), *options, str(source), str(target)], check=True)
     return next(generate_frames(pydicom.dcmread(target).PixelData, number_of_frames=1))
 
 
@@ -150,6 +153,18 @@ def test_lossless_jpeg_of_each_predictor_and_depth(
     for each in (stream, restarting):
         found, _ = decode_frame(frame=each, transfer_syntax_uid="1.2.840.10008.1.2.4.57", description=description)
         assert np.array_equal(np.frombuffer(found, kind).reshape(37, 53), pixels)
+
+
+def test_lossless_jpeg_whose_lowest_bits_were_shifted_away(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 4096, (37, 53)).astype("<u2")
+    stream = lossless_jpeg(tmp_path, tool, pixels, 12, 1, shifted=2)
+    scan = stream.index(b"\xff\xda")
+    assert stream[scan + 9] == 2
+    description = ImageDescription(
+        rows=37, columns=53, bits_allocated=16, bits_stored=12, photometric_interpretation="MONOCHROME2"
+    )
+    found, _ = decode_frame(frame=stream, transfer_syntax_uid="1.2.840.10008.1.2.4.57", description=description)
+    assert np.array_equal(np.frombuffer(found, "<u2").reshape(37, 53), pixels & ~np.uint16(3))
 
 
 def test_a_frame_that_would_need_more_memory_than_there_is() -> None:
