@@ -9,6 +9,7 @@ from django.db.models import Count, Sum
 
 from pacs.models import Instance, RequestAttributes, Series, Study
 from pacs.services.attributes import BY_KEYWORD, Attribute, Kind, Level, attribute, known_at
+from pacs.services.metadata import ONE_TEXT
 from pacs.services.overlay import laid_over
 from radiology.dicom import NAME_GROUPS, PersonName
 from radiology.models import Patient, PatientIdentifier
@@ -32,8 +33,6 @@ UNANSWERED: dict[Level, tuple[str, ...]] = {
     ),
     Level.INSTANCE: ("created_at", "removed_at"),
 }  # fmt: skip
-# Texts that have one value, whatever is in them.
-ONE_TEXT = {"LT", "ST", "UT", "UR"}
 
 
 @dataclass(frozen=True)

@@ -306,8 +306,9 @@ class Search:
     ) -> Iterator[list[Row]]:
         first = FIRST_PAGE if limit is None else min(limit, size)
         if self._only_numbers and not (offset or order or place or only_matched):
-            kind = {"with_json": with_json, "for_answers": for_answers}
-            rows = studies_of_numbers(who=self.who, numbers=self._only_numbers, most=first, **kind)
+            rows = studies_of_numbers(
+                who=self.who, numbers=self._only_numbers, most=first, with_json=with_json, for_answers=for_answers
+            )
             if len(rows) < first or first == limit:
                 if rows:
                     yield list(rows)
