@@ -168,7 +168,7 @@ def test_what_a_signed_report_measured_opens_in_the_viewer_again(
     signed_in.keyboard.press("Control+Enter")
     signed_in.get_by_label("Your password").fill(PASSWORD)
     signed_in.keyboard.press("Enter")
-    wait_until(lambda: Report.objects.filter(number=1).exists(), what="the report signed")
+    signed_in.wait_for_url("**/reading")  # signed, and on to the next one: there is none
     work()
     document = next(each for each in objects_of(study, "SR") if each.SOPClassUID == ComprehensiveSRStorage)
     [group] = document.ContentSequence[-1].ContentSequence
