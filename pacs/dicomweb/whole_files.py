@@ -1,20 +1,16 @@
 """Many stored files in one multipart body, as they lie on their volumes: its length is known before the first byte."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from pacs.dicomweb.media_types import DICOM
 from pacs.dicomweb.multipart import last_line, part_head, related
+from pacs.dicomweb.pieces import Piece, Stretch, pieces_response
 from pacs.models import Location, Volume
 from pacs.storage import open_object
 from radiology.errors import OutOfResources
-from radiology.send_file import SEND_FILE
-
-BLOCK = 1 << 20
-# How a server sends bytes of a file: file, offset, count.
-Send = Callable[[BinaryIO, int, int], None]
 
 
 class WholeFile(NamedTuple):
@@ -33,7 +29,7 @@ class WholeFile(NamedTuple):
         return self.data_set_offset + self.size
 
 
-def files_response(request: Any, files: Sequence[WholeFile], *, boundary: str, status: int) -> StreamingHttpResponse:
+def files_response(request: Any, files: Sequence[WholeFile], *, boundary: str, status: int) -> HttpResponseBase:
     """The body with a part for each file. The first one is opened before the status is given.
 
     Raises OutOfResources where it cannot be; what goes wrong later cuts the connection.
@@ -43,31 +39,22 @@ def files_response(request: Any, files: Sequence[WholeFile], *, boundary: str, s
         for syntax in {each.transfer_syntax_uid for each in files}
     }
     length = sum(len(heads[each.transfer_syntax_uid]) + each.length + 2 for each in files)
-    blocks = _blocks(files, heads, boundary, request.META.get(SEND_FILE))
-    first = next(blocks)
-    return StreamingHttpResponse(
-        _chained(first, blocks),
+    return pieces_response(
+        request,
+        _pieces(files, heads, boundary),
+        length=length + len(last_line(boundary)),
         content_type=related(DICOM, boundary),
         status=status,
-        headers={"Content-Length": str(length + len(last_line(boundary)))},
     )
 
 
-def _chained(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from blocks
-
-
-def _blocks(files: Sequence[WholeFile], heads: dict[str, bytes], boundary: str, send: Send | None) -> Iterator[bytes]:
+def _pieces(files: Sequence[WholeFile], heads: dict[str, bytes], boundary: str) -> Iterator[Piece]:
     volumes = Volume.objects.in_bulk({each.volume for each in files})
     before = b""
     for each in files:
         with _opened(each, volumes[each.volume]) as file:
             yield before + heads[each.transfer_syntax_uid]
-            if send is not None and _has_descriptor(file):
-                send(file, 0, each.length)  # behind what was yielded, which the server has written by now
-            else:
-                yield from _read(file, each.length)
+            yield Stretch(file, 0, each.length)
         before = b"\r\n"
     yield before + last_line(boundary)
 
@@ -85,19 +72,3 @@ def _opened(each: WholeFile, volume: Volume) -> BinaryIO:
         return open_object(location=place)
     except FileNotFoundError as error:
         raise OutOfResources("The object's file is missing from the archive.") from error
-
-
-def _has_descriptor(file: BinaryIO) -> bool:
-    try:
-        return file.fileno() >= 0
-    except OSError:  # a stream out of an object store
-        return False
-
-
-def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length:
-        block = file.read(min(BLOCK, length))
-        if not block:
-            raise OutOfResources("The object's file in the archive is shorter than it was.")
-        length -= len(block)
-        yield block

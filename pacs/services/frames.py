@@ -130,6 +130,17 @@ class StoredImage:
         Raises NotFound for a frame that is not there, CannotUnderstand when the pixels are damaged,
         NotAcceptable for a frame larger than MAX_FRAME. Each at the first block.
         """
+        extents = self.extents(number)
+        if extents is None:
+            yield self._rearranged(number)
+        else:
+            yield from self.extents_from(extents, 0)
+
+    def extents(self, number: int) -> list[Extent] | None:
+        """Where in the source's file the bytes of one frame are; None where bits or bytes must be rearranged.
+
+        Raises as `blocks`.
+        """
         if not 1 <= number <= self.description.number_of_frames:
             raise NotFound(f"There is no frame {number}.")
         if self.is_video:
@@ -137,15 +148,13 @@ class StoredImage:
                 "The frames of a video cannot be taken apart: ask for it rendered, or for its pixeldata."
             )
         if self.is_encapsulated:
-            yield from self._encapsulated(number)
-            return
+            return self._encapsulated(number)
         if self.description.bits_allocated == 1 or (self._big_endian and self._word > 1):
-            yield self._rearranged(number)
-            return
+            return None
         offset, length = self._native(number)
         if length > MAX_FRAME:
             raise NotAcceptable(f"Frame {number} is larger than what can be sent by itself.")
-        yield from self._read(offset, length)
+        return [(offset, length)]
 
     @property
     def is_video(self) -> bool:
@@ -280,7 +289,7 @@ class StoredImage:
         bits = int.from_bytes(value, "little") >> shift & ((1 << self._frame_bits) - 1)
         return bits.to_bytes(size, "little")
 
-    def _encapsulated(self, number: int) -> Iterator[bytes]:
+    def _encapsulated(self, number: int) -> list[Extent]:
         """The values of the items of one frame. What is not made of whole items is not given."""
         bounds = self._index.bounds(number)
         if bounds is None and self._index.first != number and was_sought(self._location):
@@ -292,20 +301,7 @@ class StoredImage:
             raise CannotUnderstand("The encapsulated pixel data are damaged.")
         if end - start > MAX_FRAME:
             raise NotAcceptable(f"Frame {number} is larger than what can be sent by itself.")
-        if end - start > BLOCK:
-            for offset, length in self._items(self._source.start + start, self._source.start + end):
-                yield from self._read(offset, length)
-            return
-        span = self._source.read(self._source.start + start, end - start)
-        position = 0
-        values = []
-        while position < end - start:
-            length = _item_length(span[position : position + 8])
-            values.append(span[position + 8 : position + 8 + length])
-            position += 8 + length
-            if position > len(span):
-                raise CannotUnderstand("The encapsulated pixel data are damaged.")
-        yield from values
+        return self._items(self._source.start + start, self._source.start + end)
 
     def _items(self, start: int, end: int) -> list[Extent]:
         """Offset and length of the values of the items that fill the source from `start` to `end`."""

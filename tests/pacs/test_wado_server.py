@@ -12,7 +12,8 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from PIL import Image
-from pydicom.uid import generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000, ExplicitVRLittleEndian, generate_uid
 
 from pacs.models import Location
 from pacs.services.store import Stored
@@ -85,6 +86,34 @@ def test_a_download_that_was_cut_goes_on(study: list[Stored], curl: Curl, tmp_pa
         with zipfile.ZipFile(pieces) as opened:
             assert opened.testzip() is None
             assert len(opened.namelist()) == 2 + len(study)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000])
+def test_frames_leave_as_they_lie(web: requests.Session, web_server: Daemon, syntax: str) -> None:
+    """Long ones, in one piece and in several fragments, alone and together."""
+    count, side = 3, 320
+    frames = [numpy.random.default_rng(each).bytes(side * side * 2) for each in range(count)]
+    data_set = ct(NumberOfFrames=count, side=side)
+    data_set.file_meta.TransferSyntaxUID = syntax
+    data_set.PixelData = b"".join(frames)
+    if syntax == JPEG2000:  # what is in the fragments does not matter to who passes them on
+        data_set.PixelData = encapsulate(frames, fragments_per_frame=4)
+        data_set["PixelData"].VR = "OB"
+    stored = store(Site.objects.default(), part10(data_set))
+    client = DICOMwebClient(f"{web_server.url}/dicom-web", session=web)
+    uids = (stored.study_instance_uid, stored.series_instance_uid, stored.sop_instance_uid)
+    assert client.retrieve_instance_frames(*uids, [3, 1, 2], media_types=(("*/*", "*"),)) == [
+        frames[2],
+        frames[0],
+        frames[1],
+    ]
+    kind = "image/jp2" if syntax == JPEG2000 else "application/octet-stream"
+    url, accept = web_server.url + address(stored, "/frames/2"), {"Accept": f"{kind}; transfer-syntax={syntax}"}
+    alone = web.get(url, headers=accept, timeout=30)
+    assert alone.content == frames[1]
+    head = web.head(url, headers=accept, timeout=30)
+    assert head.headers["Content-Length"] == alone.headers["Content-Length"] == str(len(frames[1]))
+    assert web.get(url, headers={**accept, "If-None-Match": alone.headers["ETag"]}, timeout=30).status_code == 304
 
 
 @pytest.mark.parametrize("how", ["gone", "flipped"])
