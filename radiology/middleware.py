@@ -5,13 +5,20 @@ import ipaddress
 import time
 import zoneinfo
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone, translation
 
+from radiology.models import Site, User
+from radiology.services.rows import Sought
+
 log = structlog.get_logger(__name__)
+
+_SITE_OF_USER: Any = User._meta.get_field("site")
+_SITES = Sought(Site, "id = %s")
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -73,5 +80,7 @@ class SiteMiddleware:
         if language and language != translation.get_language():
             translation.activate(language)
             request.LANGUAGE_CODE = language
+        if not _SITE_OF_USER.is_cached(user):
+            _SITE_OF_USER.set_cached_value(user, _SITES(user.site_id)[0])
         with timezone.override(zoneinfo.ZoneInfo(user.site.time_zone)):
             return self.get_response(request)

@@ -225,6 +225,7 @@ DEFAULT_FROM_EMAIL = env.str("SINAR_EMAIL_FROM", default="Sinar <sinar@localhost
 # How people reach this server, for links in mails and the QR codes of letters: https://pacs.hospital.com. Empty: mails
 # have none, and letters those that are made for somebody's browser.
 SINAR_PUBLIC_URL = env.str("SINAR_PUBLIC_URL", default="")
+SESSION_ENGINE = "radiology.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -53,6 +54,10 @@ def _shut(what: str) -> None:
         ApiClient.objects.update(is_active=False)
     elif what == "client gone":
         ApiClient.objects.all().delete()
+    elif what == "session expired":
+        Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+    elif what == "session ended":
+        Session.objects.all().delete()
     else:
         User.objects.update(is_active=False)
 
@@ -60,7 +65,7 @@ def _shut(what: str) -> None:
 WAYS = [
     *(("token", what) for what in ("token revoked", "token expired", "client shut", "client gone")),
     ("password", "user shut"),
-    ("session", "user shut"),
+    *(("session", what) for what in ("user shut", "session expired", "session ended")),
 ]
 
 
