@@ -1,6 +1,8 @@
 {% load i18n %}
 // The viewer's configuration. Read by its page before its own script.
 
+{% include "pacs/viewer-early.js" %}
+
 // In a frame of another site a browser may refuse to keep anything: what the viewer keeps then lasts as long as the page.
 for (const name of ["localStorage", "sessionStorage"]) {
   try {
