@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, TextFilter
 
 from pacs.admin.relocation import Relocates
-from pacs.models import Instance, RequestAttributes, Series, Study
+from pacs.models import Instance, PatientModality, RequestAttributes, Series, Study
 from radiology.admin.model_admin import SinarModelAdmin, ViewOnly
 from radiology.admin.search import Matches, sites_of
 from radiology.dicom import PersonName
@@ -116,3 +116,15 @@ class RequestAttributesAdmin(ViewOnly, SinarModelAdmin):
     list_select_related = ["series_ref"]
     search_fields = ["^requested_procedure_id", "^scheduled_procedure_step_id", "^accession_number"]
     search_help_text = _("Beginning of a procedure, step or accession number")
+
+
+@admin.register(PatientModality)
+class PatientModalityAdmin(ViewOnly, SinarModelAdmin):
+    """What patients were examined with, to see why a search for a name and a modality finds them or not."""
+
+    site_path = "patient_ref__site"
+    list_display = ["modality", "patient_ref"]
+    list_filter = [("patient_ref", AutocompleteSelectFilter)]
+    list_select_related = ["patient_ref"]
+    search_fields = ["=modality"]
+    search_help_text = _("Modality")

@@ -23,7 +23,7 @@ from pacs.models.report import ReportObject, ReportObjectKind
 from pacs.models.series import WRITTEN, RequestAttributes, Series
 from pacs.models.sharing import LinkSigner, StudyToken
 from pacs.models.storage import HeldObject, HeldState, Location, Volume, VolumeKind
-from pacs.models.study import Study
+from pacs.models.study import PatientModality, Study
 from pacs.models.transfer import (
     Transfer,
     TransferDirection,
@@ -63,6 +63,7 @@ __all__ = [
     "LosslessSyntax",
     "NativeSyntax",
     "NodePriority",
+    "PatientModality",
     "Removal",
     "RemovalCode",
     "RemovedInstance",

@@ -118,3 +118,23 @@ class Study(models.Model):
 
     def __str__(self) -> str:
         return self.study_description or self.study_instance_uid
+
+
+class PatientModality(models.Model):
+    """That a patient has studies of a modality: so that of thousands with a common name, those are known who were
+    examined so.
+
+    The database itself keeps these rows, with each study that is added, moved or gets another modality. None is taken
+    away, and some may stand twice: they narrow, and the studies are asked themselves.
+    """
+
+    patient_ref = models.ForeignKey(Patient, models.CASCADE, related_name="+")
+    modality = KeyField(max_length=16, blank=False)
+
+    class Meta:
+        verbose_name = _("modality of a patient")
+        verbose_name_plural = _("modalities of patients")
+        indexes = [models.Index(fields=["modality", "patient_ref"], name="patient_by_modality")]
+
+    def __str__(self) -> str:
+        return self.modality

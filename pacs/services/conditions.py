@@ -1,12 +1,14 @@
 """Matchers as conditions on the archive's tables. Each narrows; rows are asked again where it is not exact."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import BooleanField, F, Func, Q, QuerySet
 
-from pacs.models import RequestAttributes, Series
+from pacs.models import PatientModality, RequestAttributes, Series
 from pacs.services.attributes import Attribute, Kind, Level
 from pacs.services.matching import NOTHING, NUMBER_VR, DateRanges, FuzzyName, Matcher, Name, Text, UidList, any_of
 from radiology.dicom import fold
@@ -15,6 +17,18 @@ from radiology.models import Patient, PatientIdentifier, PatientNameWord, Site
 # Levels on which other attributes are kept as JSON: those of the patient stand on the study too.
 JSON_OF = {Level.PATIENT: Level.STUDY, Level.STUDY: Level.STUDY, Level.SERIES: Level.SERIES}
 FEW_PATIENTS = 1000
+MOST_LISTED = 20_000
+
+
+class IsOneOf(Func):
+    """Whether a column is one of the values of a query, which is asked once, and then the column's index for them."""
+
+    template = "%(expressions)s)"
+    arg_joiner = " = ANY ("
+    output_field = BooleanField()
+
+    def __init__(self, column: str, values: QuerySet[Any, Any]) -> None:
+        super().__init__(F(column), ArraySubquery(values))
 
 
 def column_condition(each: Attribute, matcher: Matcher, prefix: str) -> Q:
@@ -78,11 +92,9 @@ def _patient_name(matcher: Matcher, prefix: str) -> Q:
     if all(starts):
         found &= any_of(Q(**{f"{prefix}patient_name_sort__startswith": start}) for start in starts)
     elif not any(starts):
-        beginnings = [_first_word(value) for value in matcher.values]
-        if all(beginnings):
+        beginnings = _beginnings(matcher)
+        if beginnings:
             found &= any_of(_words([word], prefix) for word in beginnings)
-        else:
-            found &= _of_few(matcher, prefix)
     return found
 
 
@@ -95,14 +107,62 @@ def _words(words: list[str], prefix: str) -> Q:
     return Q(**{f"{prefix}pk__in": named})
 
 
-def _of_few(matcher: Name, prefix: str) -> Q:
-    """The patients themselves, where few have such a part somewhere in their name; others are met soon enough."""
-    parts = matcher.parts()
-    if not all(any(len(part) > 2 for part in each) for each in parts):
-        return Q()
-    named = Patient.objects.filter(matcher.condition("patient_name_search"))
-    few = {pk for each in parts for pk in named.holding(each).values_list("pk", flat=True)[: FEW_PATIENTS + 1]}
-    return Q(**{f"{prefix}pk__in": few}) if len(few) <= FEW_PATIENTS else Q()
+def few_patients(matcher: Matcher, *, unnamed: bool) -> list[int] | None:
+    """The patients whose name may match, where they are few and no other index leads to their studies; others are met
+    soon enough. `unnamed` adds those without a name."""
+    within = isinstance(matcher, Name) and not any(matcher.prefixes()) and not _beginnings(matcher)
+    named = _listed(matcher, unnamed) if within else []
+    found = [list(each.values_list("pk", flat=True)[: FEW_PATIENTS + 1]) for each in named]
+    return _few(found)
+
+
+def few_examined(matcher: Matcher, *, modalities: Collection[str], unnamed: bool) -> list[int] | None:
+    """The patients whose name may match and who have studies of one of `modalities`, where they are few."""
+    found = []
+    for named in _listed(matcher, unnamed):
+        if named[MOST_LISTED : MOST_LISTED + 1].exists():
+            return None
+        examined = PatientModality.objects.filter(IsOneOf("patient_ref_id", named.values("pk")))
+        patients = examined.filter(modality__in=modalities).values_list("patient_ref", flat=True)
+        found.append(list(patients[: FEW_PATIENTS + 1]))
+    return _few(found)
+
+
+def _few(found: list[list[int]]) -> list[int] | None:
+    """All of them together, where none are more than few."""
+    return [pk for each in found for pk in each] if found and all(len(each) <= FEW_PATIENTS for each in found) else None
+
+
+def _listed(matcher: Matcher, unnamed: bool) -> list[QuerySet[Patient]]:
+    """Patients whose name may match, by an index, for each value; none where there is no such index."""
+    named: list[QuerySet[Patient]] = []
+    if isinstance(matcher, FuzzyName):
+        named = [_having_words(words) for words in matcher.words]
+    elif isinstance(matcher, Name):
+        matching = Patient.objects.filter(matcher.condition("patient_name_search"))
+        starts, beginnings, parts = matcher.prefixes(), _beginnings(matcher), matcher.parts()
+        if all(starts):
+            named = [matching.filter(patient_name_sort__startswith=start) for start in starts]
+        elif beginnings:
+            named = [matching & _having_words([word]) for word in beginnings]
+        elif all(any(len(part) > 2 for part in each) for each in parts):
+            named = [matching.holding(each) for each in parts]
+    return [*named, Patient.objects.filter(patient_name_sort="")] if named and unnamed else named
+
+
+def _having_words(words: list[str]) -> QuerySet[Patient]:
+    return Patient.objects.filter(*(IsOneOf("pk", having_word(word[:60])) for word in words))
+
+
+def having_word(beginning: str) -> QuerySet[Any, Any]:
+    """The patients with a word in their name that begins so."""
+    return PatientNameWord.objects.filter(word__startswith=beginning).values("patient_ref")
+
+
+def _beginnings(matcher: Name) -> list[str]:
+    """Of each value the beginning of a word that all matching names have; empty where one value has none."""
+    beginnings = [_first_word(value) for value in matcher.values]
+    return beginnings if all(beginnings) else []
 
 
 def _first_word(key: str) -> str:

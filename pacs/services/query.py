@@ -7,6 +7,7 @@ much is found. The rules of matching are those of PS3.4 C.2.2.2; see pacs.servic
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, tzinfo
+from functools import cached_property
 from typing import Any, Union
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
@@ -18,6 +19,8 @@ from pacs.services.conditions import (
     JSON_OF,
     column_condition,
     empty_condition,
+    few_examined,
+    few_patients,
     json_condition,
     rows_condition,
     set_condition,
@@ -25,6 +28,7 @@ from pacs.services.conditions import (
 )
 from pacs.services.keyset import Page, Place, behind, expressions, page_of, reverse, values_of
 from pacs.services.matching import MATCHED_VR, DateRanges, Matcher, Text, TimeRanges, parse
+from pacs.services.nearest import nearest
 from pacs.services.studies_of_numbers import studies_of_numbers
 from radiology.dicom import parse_da, parse_tm
 from radiology.errors import InvalidValue
@@ -199,7 +203,28 @@ class Search:
 
     def _column(self, each: Attribute, matcher: Matcher, prefix: str) -> Q:
         empty = empty_condition(each, prefix) if each.keyword in self.empty_matches else Q()
-        return column_condition(each, matcher, prefix) | empty | self._merged(each, matcher, prefix)
+        found = column_condition(each, matcher, prefix) | empty | self._merged(each, matcher, prefix)
+        if each.keyword == "PatientName" and self._few_patients is not None:
+            found &= Q(**{f"{prefix}pk__in": self._few_patients})
+        return found
+
+    @cached_property
+    def _few_patients(self) -> list[int] | None:
+        """Those whom the name leaves, where they are few."""
+        return few_patients(self._matchers["PatientName"], unnamed="PatientName" in self.empty_matches)
+
+    @cached_property
+    def _few_examined(self) -> list[int] | None:
+        """Those whom the name and the modality leave, where they are few."""
+        unnamed = "PatientName" in self.empty_matches
+        return few_examined(self._matchers["PatientName"], modalities=self._modalities, unnamed=unnamed)
+
+    @property
+    def _modalities(self) -> list[str]:
+        """The modalities that studies are asked for by, each as it is."""
+        matcher = self._matchers.get("ModalitiesInStudy") or self._matchers.get("Modality")
+        known = self.level == Level.STUDY and isinstance(matcher, Text) and not matcher.has_patterns
+        return matcher.values if isinstance(matcher, Text) and known else []
 
     def _merged(self, each: Attribute, matcher: Matcher, prefix: str) -> Q:
         """Whoever asks by the number of a merged patient means the survivor."""
@@ -327,7 +352,7 @@ class Search:
         for branch in branches:
             first = FIRST_PAGE if limit is None else min(limit, size)
             pending = found.filter(branch)
-            page = list(pending[skipped_in_sql : skipped_in_sql + first])
+            page = self._next(pending, branch, order, place.values if place else None, first, skipped_in_sql)
             while page:
                 kept = [row for row in page if all(test(row) for test in self._tests)]
                 kept, offset = kept[offset:], max(0, offset - len(kept))
@@ -338,10 +363,30 @@ class Search:
                     yield kept
                 if len(page) < first or limit == 0:
                     break
-                first, last = size, page[-1]
-                page = list(pending.filter(behind(order, values_of(order, last)))[:first])
+                first, last = size, values_of(order, page[-1])
+                page = self._next(pending.filter(behind(order, last)), branch, order, last, first)
             if limit == 0:
                 return
+
+    def _next(
+        self,
+        pending: QuerySet[Any],
+        branch: Q,
+        order: Sequence[str],
+        last: Sequence[Any] | None,
+        size: int,
+        skip: int = 0,
+    ) -> list[Row]:
+        """The next rows, behind those `last` values: of a common name and a modality not by reading on to the end."""
+        if "PatientName" in self._matchers and self._modalities and self._few_patients is None:
+            every = Study.objects.visible_to(self.who).filter(branch, self._within_site(order))
+            every = every.filter(behind(order, last)) if last else every
+            rows = nearest(pending, every=every, order=order, size=size)
+            if rows is not None:
+                return rows
+            if self._few_examined is not None:
+                pending = pending.filter(patient_ref__in=self._few_examined)
+        return list(pending[skip : skip + size])
 
     @property
     def _only_numbers(self) -> list[str]:

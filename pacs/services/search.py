@@ -5,18 +5,21 @@ a page whether anything happened. Every question begins with `visible_to` and en
 import re
 import uuid
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
 
-from pacs.models import Series, Study
+from pacs.models import PatientModality, Series, Study
 from pacs.models.study import StudyQuerySet
 from pacs.services import keyset
+from pacs.services.conditions import MOST_LISTED, IsOneOf, having_word
 from pacs.services.keyset import Place
+from pacs.services.nearest import nearest
 from pacs.services.search_words import Understanding, understand
 from radiology.dicom import fold
 from radiology.models import Patient, PatientIdentifier, PatientNameWord, Site
@@ -26,6 +29,7 @@ PAGE = 50
 MOST_PATIENTS = 200
 FEW_PATIENTS = 1000
 FEW_SERIES = 2000
+TOO_MANY = 0  # is nobody's key
 DESCRIPTION_DAYS = 31
 VERSION_ROWS = 50
 
@@ -127,16 +131,13 @@ def search_studies(*, who: Any, criteria: Criteria, cursor: Cursor | None = None
     Sorted as asked for, else by date: over a long span of days, and names that thousands have, only
     that can be read along an index.
     """
-    found, many = _matching(who, criteria)
-    served = Order.DATE if many and criteria.order == Order.NAME else criteria.served_order()
+    wanted = _matching(who, criteria)
+    served = Order.DATE if wanted.is_of_many and criteria.order == Order.NAME else criteria.served_order()
     order = ORDERS[served]
     place = _place(cursor, order, who)
     direction = keyset.reverse(order) if place and place.backwards else order
-    found = found.select_related("patient_ref", "site").defer("attributes", "patient_ref__attributes")
-    if place:
-        found = found.filter(keyset.behind(direction, place.values))
-    rows = found.order_by(*keyset.expressions(direction))[: size + 1]
-    page = keyset.page_of(found=list(rows), size=size, order=order, place=place)
+    rows = wanted.rows(order=direction, size=size + 1, place=place)
+    page = keyset.page_of(found=rows, size=size, order=order, place=place)
     return StudyPage(
         page.rows,
         served,
@@ -219,21 +220,58 @@ def _place(cursor: Cursor | None, order: list[str], who: Any) -> Place | None:
     return Place(row, cursor.newer) if row else None
 
 
-def _matching(who: Any, criteria: Criteria) -> tuple[StudyQuerySet, bool]:
-    """The studies that match, and whether a name in `criteria` is that of very many patients."""
+@dataclass(frozen=True)
+class _Names:
+    """How patients with a name are told from others: `having` of a study whether its patient is one of them.
+
+    `many` says that they are very many; `listed`, if not None, then leads from them to their studies.
+    """
+
+    having: Q
+    many: bool = False
+    listed: Q | None = None
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Studies that match, but for the names; `every` is the list in which they stand."""
+
+    every: StudyQuerySet
+    found: StudyQuerySet
+    names: _Names
+    is_of_many: bool = False
+
+    def rows(self, *, order: Sequence[str], size: int, place: Place | None) -> list[Study]:
+        """The first `size` behind a place."""
+        beyond = keyset.behind(order, place.values) if place else Q()
+        found = self.found.filter(beyond).order_by(*keyset.expressions(order))
+        found = found.select_related("patient_ref", "site").defer("attributes", "patient_ref__attributes")
+        named = found.filter(self.names.having)
+        if self.names.many:
+            rows = nearest(named, every=self.every.filter(beyond), order=order, size=size)
+            if rows is not None:
+                return rows
+        if self.names.listed is not None:
+            return list(found.filter(pk__in=found.filter(self.names.listed).values("pk")[:size]))
+        return list(named[:size])
+
+
+def _matching(who: Any, criteria: Criteria) -> _Wanted:
+    """The studies that match."""
     found = Study.objects.visible_to(who)
     understood = criteria.understood()
     if criteria.patient:
         found = found.filter(patient_ref__public_id=criteria.patient)
-    for codes in ([criteria.modality] if criteria.modality else [], understood.modalities):
-        if codes:
-            found = found.filter(_of_modalities(codes, who))
     zone = timezone.get_current_timezone()
     start, end = criteria.days()
     if start:
         found = found.filter(sort_at__gte=_midnight(start, zone))
     if end:
         found = found.filter(sort_at__lt=_midnight(end + timedelta(days=1), zone))
+    every = found
+    modalities = [codes for codes in ([criteria.modality] if criteria.modality else [], understood.modalities) if codes]
+    for codes in modalities:
+        found = found.filter(_of_modalities(codes, who))
     descriptions = criteria.searches_descriptions()
     names = [word for word in understood.words if not any(character.isdigit() for character in word)]
     numbers = [word for word in understood.words if word not in names]
@@ -241,14 +279,14 @@ def _matching(who: Any, criteria: Criteria) -> tuple[StudyQuerySet, bool]:
         matches = _begins("accession_number", word) | Q(patient_ref__in=_numbered(word, who))
         found = found.filter(matches | _described(word) if descriptions else matches)
     if not descriptions:
-        condition, many = _named(names, who) if names else (Q(), False)
-        return found.filter(condition), many
+        named = _named(names, who, modalities) if names else _Names(Q())
+        return _Wanted(every, found, named, named.many)
     several = False
     for word in names:
-        condition, many = _named([word], who)
-        found = found.filter(_described(word) | condition)
-        several = several or many
-    return found, several
+        named = _named([word], who, [])
+        found = found.filter(_described(word) | named.having)
+        several = several or named.many
+    return _Wanted(every, found, _Names(Q()), several)
 
 
 def _sites(who: Any) -> Any:
@@ -259,28 +297,62 @@ def _of_modalities(codes: list[str], who: Any) -> Q:
     """Studies with one of these modalities. One that is rare, or was never here, would be looked for to the end
     of the archive: its series become a list.
     """
+    having = Q(modalities_in_study__overlap=codes)
     series = Series.objects.filter(site_id__in=_sites(who), modality__in=codes)
-    few = list(series.values_list("study_ref", flat=True)[: FEW_SERIES + 1])
-    if len(few) <= FEW_SERIES:
-        return Q(pk__in=set(few), modalities_in_study__overlap=codes)
-    return Q(modalities_in_study__overlap=codes)
+    if series[FEW_SERIES : FEW_SERIES + 1].exists():
+        return having
+    return having & Q(IsOneOf("pk", series.values("study_ref")))
 
 
-def _named(words: list[str], who: Any) -> tuple[Q, bool]:
-    """Studies of patients whose name has, for each of `words`, a word that begins so; and whether those are many.
+def _named(words: list[str], who: Any, modalities: list[list[str]]) -> _Names:
+    """Patients whose name has, for each of `words`, a word that begins so.
 
-    Few patients become a list, which leads to their studies by index; many are found soon enough
-    among the newest studies.
+    Few patients, of those with a study of `modalities` if there are any, become a list, which leads to their studies
+    by index.
     """
     parts = [part for word in words for part in _parts(word)]
     if len(parts) < len(words):
-        return Q(pk__in=[]), False
-    patients = Patient.objects.visible_to(who).named(parts)
-    few = list(patients.values_list("pk", flat=True)[: FEW_PATIENTS + 1])
-    if len(few) <= FEW_PATIENTS:
-        return Q(patient_ref__in=few), False
+        return _Names(Q(pk__in=[]))
+    found = _first_named(parts, who, modalities)
+    is_listed = TOO_MANY not in found
+    if is_listed and len(found) <= FEW_PATIENTS:
+        return _Names(Q(patient_ref__in=found))
+    listed = _listed(parts, modalities) if is_listed else None
     begins = PatientNameWord.objects.filter(patient_ref=OuterRef("patient_ref"))
-    return Q(*(Exists(begins.filter(word__startswith=part)) for part in parts)), True
+    return _Names(Q(*(Exists(begins.filter(word__startswith=part)) for part in parts)), True, listed)
+
+
+def _first_named(parts: list[str], who: Any, modalities: list[list[str]]) -> list[int]:
+    """The first of those patients, no more than one beyond few; TOO_MANY among them where a beginning is in more names
+    than are listed: the newest studies are certain to have one of those.
+    """
+    patients = Patient.objects.visible_to(who)
+    found: QuerySet[Any, Any]
+    if modalities:
+        examined = _examined(parts, modalities).filter(patient_ref__in=patients)
+        found = examined.values_list("patient_ref", flat=True)
+    else:
+        found = patients.filter(*(IsOneOf("pk", _having(part)) for part in parts)).values_list("pk", flat=True)
+    beyond = (
+        having_word(part).values_list(Value(TOO_MANY), flat=True)[MOST_LISTED : MOST_LISTED + 1] for part in parts
+    )
+    return list(found[: FEW_PATIENTS + 1].union(*beyond, all=True))
+
+
+def _listed(parts: list[str], modalities: list[list[str]]) -> Q:
+    """Studies of those patients, by index."""
+    if modalities:
+        return Q(IsOneOf("patient_ref_id", _examined(parts, modalities).values("patient_ref")))
+    return Q(*(IsOneOf("patient_ref_id", _having(part)) for part in parts))
+
+
+def _examined(parts: list[str], modalities: list[list[str]]) -> QuerySet[PatientModality]:
+    named = (IsOneOf("patient_ref_id", _having(part)) for part in parts)
+    return PatientModality.objects.filter(*named, modality__in=modalities[0])
+
+
+def _having(part: str) -> QuerySet[Any, Any]:
+    return having_word(part)[:MOST_LISTED]
 
 
 def _described(word: str) -> Q:

@@ -150,6 +150,7 @@ UNFOLD: dict[str, Any] = {
                 _entry(_("Series"), "stacks", "pacs.Series"),
                 _entry(_("Instances"), "image", "pacs.Instance"),
                 _entry(_("Request attributes"), "link", "pacs.RequestAttributes"),
+                _entry(_("Modalities of patients"), "category", "pacs.PatientModality"),
                 _entry(_("Reports in the archive"), "lab_profile", "pacs.ReportObject"),
                 _entry(_("Corrections"), "edit_note", "pacs.Correction"),
                 _entry(_("Removals"), "visibility_off", "pacs.Removal"),
