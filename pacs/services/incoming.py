@@ -18,6 +18,7 @@ from pacs.storage import Draft, backend, current_volume
 from radiology.dicom import is_uid
 from radiology.errors import CannotUnderstand, DataSetMismatch, TooLarge
 from radiology.models import Site
+from radiology.services.identity import Identity, OtherIdentifier
 
 # As received, kept as DICOM JSON on the study row beside its columns.
 STUDY_ATTRIBUTES = frozenset({
@@ -38,6 +39,8 @@ KEYS = frozenset({
     0x00200013, 0x00200060, 0x00280008, 0x00280010, 0x00280011, 0x00280100,
 })  # fmt: skip
 WANTED = DESCRIBING | KEYS | STUDY_ATTRIBUTES | SERIES_ATTRIBUTES
+
+MOST_IDENTIFIERS = 20
 
 # What an object without its own study or series UID is filed under; PS3.5 B.2 form.
 DERIVED = uuid.UUID("5e1a2a4e-0c55-4e0c-9d3c-5a1d6a0c7f11")
@@ -99,6 +102,11 @@ class Received:
     @cached_property
     def series_instance_uid(self) -> str:
         return self.header.uid(0x0020000E) or _derived(self.study_instance_uid, "series")
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What it says of its patient."""
+        return identity_of(self.header, self.source)
 
     @property
     def size(self) -> int:
@@ -273,6 +281,29 @@ def begin(volume: Volume) -> Draft:
 def receive_part10(*, source: Source, volume: Volume | None = None) -> Incoming:
     """Begin to receive a Part 10 stream, which names its transfer syntax itself (STOW, import)."""
     return Incoming(source=source, transfer_syntax_uid="", volume=volume)
+
+
+def identity_of(header: Header, source: Source) -> Identity:
+    """What an object says of its patient. Several ids where one belongs are not to be trusted."""
+    patient_id = header.text(0x00100020)
+    issuer = header.first(0x00100021) or source.issuer_of_patient_id
+    return Identity(
+        patient_id=patient_id[:64],
+        issuer_of_patient_id=issuer[:64] if patient_id else "",
+        patient_name=header.first(0x00100010)[:324],
+        patient_birth_date=header.first(0x00100030)[:16],
+        patient_sex=header.first(0x00100040)[:16],
+        trusted=len(patient_id) <= 64 and "\\" not in patient_id,
+        others=_other_identifiers(header),
+    )
+
+
+def _other_identifiers(header: Header) -> tuple[OtherIdentifier, ...]:
+    """OtherPatientIDsSequence (0010,1002), else the retired OtherPatientIDs (0010,1000)."""
+    found = [(item.first(0x00100020), item.first(0x00100021)) for item in header.items(0x00101002)[:MOST_IDENTIFIERS]]
+    if not found:
+        found = [(value.strip(), "") for value in header.text(0x00101000).split("\\")[:MOST_IDENTIFIERS]]
+    return tuple(OtherIdentifier(value[:64], issuer[:64]) for value, issuer in found if value)
 
 
 def _derived(uid: str, what: str) -> str:
