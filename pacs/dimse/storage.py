@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from django.db import close_old_connections
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -153,7 +152,7 @@ def _may_be_first(association: ServedAssociation, received: Received) -> bool:
     return bool(association.state.get("stored")) and may_wait(received) and BACKLOG.has_room()
 
 
-def _add(association: ServedAssociation, received: Received, path: Path) -> None:
+def _add(association: ServedAssociation, received: Received, path: str) -> None:
     association.state.setdefault("unfiled", Unfiled()).add(path)
     BACKLOG.add(path)
     _tally(association, received.study_instance_uid, RECEIVED)
@@ -170,7 +169,7 @@ def _take_spare(association: ServedAssociation, volume: Volume) -> Draft | None:
     of, draft, since = association.state.pop("spare", (None, None, 0.0))
     if draft is None:
         return None
-    if of == volume and time.monotonic() - since < SPARE_SECONDS and draft.path.exists():
+    if of == volume and time.monotonic() - since < SPARE_SECONDS and draft.exists():
         return draft
     draft.discard()
     return None

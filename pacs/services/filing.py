@@ -44,7 +44,7 @@ def may_wait(received: Received) -> bool:
     )
 
 
-def acknowledge(received: Received) -> Path:
+def acknowledge(received: Received) -> str:
     """Make an object one that `Filing` will file, whatever happens; its file, which goes when that is done.
 
     Raises OutOfResources: then it may be filed or not.
@@ -142,8 +142,7 @@ class Filing:
 
     def _received(self, volume: Volume, draft: WaitingDraft) -> Received:
         meta = MetaReader()
-        with open(draft.fileno(), "rb", closefd=False) as file:
-            meta.feed(file.read(HEAD_SIZE + 1))
+        meta.feed(draft.head)
         return read_keys(
             source=self._source(draft.note, meta.source_ae_title),
             volume=volume,

@@ -1,6 +1,5 @@
 """One object on its way in: a stream of bytes becomes a synced file and the keys to index it by."""
 
-import mmap
 import os
 import uuid
 from dataclasses import dataclass, field
@@ -224,8 +223,8 @@ def read_keys(
     """
     if not draft.size:
         raise CannotUnderstand("The data set is empty.")
-    with mmap.mmap(draft.fileno(), HEAD_SIZE + draft.size, access=mmap.ACCESS_READ) as mapped:
-        header = scan(mapped, start=HEAD_SIZE, transfer_syntax_uid=transfer_syntax_uid, wanted=WANTED)
+    with draft.contents() as (data, start):
+        header = scan(data, start=start, transfer_syntax_uid=transfer_syntax_uid, wanted=WANTED)
     sop_instance_uid = header.uid(0x00080018)
     if not sop_instance_uid:
         raise DataSetMismatch("The data set has no SOP Instance UID (0008,0018).")

@@ -72,8 +72,8 @@ def store_instances(*, received: Sequence[Received]) -> list[Stored]:
     """Make a batch durable and findable, in the order given; each object's outcome.
 
     New objects go in together, in one transaction, and before them, in another, the first of each series
-    that is new here; one whose UID is taken is compared with what is there. Raises OutOfResources when the database or the disk fails: then nothing of what had not
-    been stored yet is visible.
+    that is new here; one whose UID is taken is compared with what is there. Raises OutOfResources when the
+    database or the disk fails: then nothing of what had not been stored yet is visible.
     """
     return _store(received, taken=None)
 

@@ -44,7 +44,7 @@ def folder_of(volume: Volume) -> Path:
 
 def backend(volume: Volume) -> Backend:
     """What reads and writes `volume`, one a process."""
-    key: tuple[object, ...] = (volume.pk, str(folder_of(volume)), volume.reserve)
+    key: tuple[object, ...] = (volume.pk, volume.kind, volume.path, str(settings.SINAR_DATA), volume.reserve)
     if volume.kind == VolumeKind.S3:
         key += (
             os.getpid(),

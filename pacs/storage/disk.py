@@ -14,6 +14,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import stat
 import threading
@@ -36,6 +37,8 @@ ACKNOWLEDGED = ".received"
 # Smaller objects are hashed when they are complete, and if it takes longer than to say so, while they are synced.
 HASHED_AT_END = 4 * 1024 * 1024
 HASHED_ASIDE = 64 * 1024
+# So much is held in memory, and written with the head at once: most objects that are no images.
+HELD = 64 * 1024
 HASHED_AT_ONCE = 1024 * 1024
 # So much is given to the disk at once, while the next bytes come: the sync at the end has then little to wait for.
 WRITE_OUT_EVERY = 64 * 1024
@@ -81,17 +84,33 @@ class Draft:
         self._checked = 0
         self._written_out = 0
         self.head_size = head_size
-        self.path = disk.incoming / f"{self.key.hex}.part"
+        self._held: bytearray | None = bytearray()  # what is not in the file yet: all of it, or nothing
+        self._name = f"{disk.incoming}/{self.key.hex}.part"
         disk.require_space(0)
         try:
-            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            self._file = os.open(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise out_of_resources(error) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        os.lseek(self._file, head_size, os.SEEK_SET)
+
+    @property
+    def path(self) -> Path:
+        """The file in incoming/, which has all that was written."""
+        self._put_held()
+        return Path(self._name)
+
+    def exists(self) -> bool:
+        """Whether nobody has taken the file away."""
+        return os.path.exists(self._name)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`."""
+        if self._held is not None:
+            if self.size + len(chunk) <= HELD:
+                self._held += chunk
+                self.size += len(chunk)
+                return
+            self._put_held()
         if self.size - self._checked > SPACE_CHECK_EVERY:
             self.disk.require_space(len(chunk))
             self._checked = self.size
@@ -99,20 +118,45 @@ class Draft:
             self._hash_written()
             self._hash.update(chunk)
             self._hashed += len(chunk)
-        view = memoryview(chunk)
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError as error:
-            raise out_of_resources(error) from error
+        self._put(chunk, self.head_size + self.size)
         self.size += len(chunk)
         if self.size - self._written_out >= WRITE_OUT_EVERY:
             write_out(self._file, self.head_size + self._written_out, self.size - self._written_out)
             self._written_out = self.size
 
     def fileno(self) -> int:
-        """The descriptor, for mapping what was written."""
+        """The descriptor of the file, which has all that was written."""
+        self._put_held()
         return self._file
+
+    @contextlib.contextmanager
+    def contents(self) -> "Iterator[tuple[bytes | mmap.mmap, int]]":
+        """What was written, to be read within the block, and how much is in front of it."""
+        if self._held is not None:
+            yield bytes(self._held), 0
+            return
+        with mmap.mmap(self._file, self.head_size + self.size, access=mmap.ACCESS_READ) as mapped:
+            yield mapped, self.head_size
+
+    def _put_held(self) -> None:
+        held, self._held = self._held, None
+        if held and self._file >= 0:
+            self._put(held, self.head_size)
+
+    def _put_head(self, head: bytes) -> None:
+        if len(head) != self.head_size:
+            raise ValueError("the head has not the size that was reserved")
+        held, self._held = self._held, None
+        self._put(head + held if held else head, 0)
+
+    def _put(self, data: bytes | bytearray | memoryview, position: int) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                count = os.pwrite(self._file, view, position)
+                view, position = view[count:], position + count
+        except OSError as error:
+            raise out_of_resources(error) from error
 
     def sha256(self) -> bytes:
         """Of what `write` got."""
@@ -123,6 +167,9 @@ class Draft:
         return self._hash.digest()
 
     def _hash_written(self) -> None:
+        if self._held is not None and not self._hashed:
+            self._hash.update(self._held)
+            self._hashed = self.size
         while self._hashed < self.size:
             chunk = os.pread(self._file, HASHED_AT_ONCE, self.head_size + self._hashed)
             if not chunk:
@@ -132,38 +179,30 @@ class Draft:
 
     def seal(self, head: bytes) -> None:
         """Write the head in front and sync the file: its bytes survive a power cut from here on."""
-        self._write_head(head)
         if self.size - self._hashed > HASHED_ASIDE:
             self._hashing = _hashers.submit(self._hash_written)
         else:
             self._hash_written()
+        self._put_head(head)
         try:
             os.fsync(self._file)
         except OSError as error:
             raise out_of_resources(error) from error
 
-    def acknowledge(self, note: str) -> Path:
+    def acknowledge(self, note: str) -> str:
         """Close the sealed file and keep it, across a power cut, until its WaitingDraft is settled.
 
         `note`, which must be without dots and slashes, becomes part of its name.
         """
         try:
-            path = self.path.with_name(f"{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}")
-            os.rename(self.path, path)
-            sync_folder(path.parent)
+            path = f"{self.disk.incoming}/{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}"
+            os.rename(self._name, path)
+            sync_folder(self.disk.incoming)
         except OSError as error:
             raise out_of_resources(error) from error
         finally:
             self.abandon()  # whatever it is called by now: nobody could file or clear it while we hold its lock
         return path
-
-    def _write_head(self, head: bytes) -> None:
-        if len(head) != self.head_size:
-            raise ValueError("the head has not the size that was reserved")
-        try:
-            os.pwrite(self._file, head, 0)
-        except OSError as error:
-            raise out_of_resources(error) from error
 
     def copy_from(self, source: "Backend", path: str) -> bool:
         """Have the volume itself copy a whole file from another, head included, instead of write and seal.
@@ -178,7 +217,7 @@ class Draft:
         target = self.disk.root / relative
         try:
             self.disk.make_folder(target.parent)
-            os.link(self.path, target)
+            os.link(self._name, target)
         except FileExistsError:
             pass
         except OSError as error:
@@ -192,7 +231,8 @@ class Draft:
     def discard(self) -> None:
         """Remove the link in incoming/ and close. Safe to call twice."""
         if self._file >= 0:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name)
         self.abandon()
 
     def abandon(self) -> None:

@@ -201,7 +201,7 @@ def acknowledged(source: Source, data: bytes) -> Path:
         incoming.write(data)
         received = incoming.finish()
     assert may_wait(received)
-    return acknowledge(received)
+    return Path(acknowledge(received))
 
 
 class TestFiling:
@@ -372,7 +372,7 @@ def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
     path = tmp_path / "waiting"
     path.touch()
     assert waiting.has_room()
-    waiting.add(path)
+    waiting.add(str(path))
     assert waiting.has_room() and not pauses
     now[0] += 1.0
     assert not waiting.has_room() and pauses
@@ -381,7 +381,7 @@ def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
     assert not pauses
     path.unlink()
     assert waiting.has_room()
-    waiting.add(tmp_path)
+    waiting.add(str(tmp_path))
     now[0] += 1.0
     assert not waiting.has_room() and pauses, "it is waited for again"
     for descriptor in (reader, waiting.filer):
