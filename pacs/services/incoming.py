@@ -13,9 +13,9 @@ from pacs.services.header import Header, scan
 from pacs.services.image_description import DESCRIBING
 from pacs.services.part10 import HEAD_SIZE, MetaReader, head
 from pacs.services.pixel_index import index_of
-from pacs.storage import Draft, backend, current_volume
+from pacs.storage import Draft, backend, current_volume, sync_names
 from radiology.dicom import is_uid
-from radiology.errors import CannotUnderstand, DataSetMismatch, TooLarge
+from radiology.errors import CannotUnderstand, DataSetMismatch, OutOfResources, TooLarge
 from radiology.models import Site
 from radiology.services.identity import Identity, OtherIdentifier
 
@@ -179,8 +179,13 @@ class Incoming:
             raise TooLarge(f"An object may not be larger than {settings.SINAR_MAX_OBJECT_SIZE} bytes.")
         self._draft.write(chunk)
 
-    def finish(self) -> Received:
-        """Read the keys and sync the file.
+    @property
+    def may_be_acknowledged(self) -> bool:
+        """Whether what is acknowledged before it is filed survives where it lies."""
+        return self._draft.may_be_acknowledged
+
+    def finish(self, *, note: str = "") -> Received:
+        """Read the keys and sync the file. With a `note` it is going to be acknowledged before it is filed.
 
         Raises CannotUnderstand for what is no complete data set, DataSetMismatch when it is another
         object than announced, OutOfResources.
@@ -194,7 +199,8 @@ class Incoming:
                 sop_instance_uid=received.sop_instance_uid,
                 transfer_syntax_uid=self.transfer_syntax_uid,
                 source_ae_title=self.source.ae_title,
-            )
+            ),
+            note=note,
         )
         self._finished = True
         return received
@@ -273,8 +279,21 @@ def receive(
 
 
 def begin(volume: Volume) -> Draft:
-    """A new draft on a volume, for an object that may come. Raises OutOfResources."""
+    """A new draft on a volume. Raises OutOfResources."""
     return backend(volume).draft(head_size=HEAD_SIZE)
+
+
+def begin_ahead(volume: Volume, *, count: int) -> list[Draft]:
+    """Drafts for objects that may come, with names that last. Raises OutOfResources."""
+    drafts: list[Draft] = []
+    try:
+        drafts.extend(begin(volume) for _ in range(count))
+        sync_names(drafts)
+    except OutOfResources:
+        for draft in drafts:
+            draft.discard()
+        raise
+    return drafts
 
 
 def receive_part10(*, source: Source, volume: Volume | None = None) -> Incoming:

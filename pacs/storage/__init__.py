@@ -9,7 +9,7 @@ from django.conf import settings
 
 from pacs.models import HeldObject, Location, Volume
 from pacs.models.storage import VolumeKind
-from pacs.storage.disk import Disk, Draft
+from pacs.storage.disk import Disk, Draft, sync_names
 from pacs.storage.places import Expected, Placed, Published
 from pacs.storage.protocol import Backend
 from pacs.storage.waiting import WaitingDraft
@@ -29,6 +29,7 @@ __all__ = [
     "folder_of",
     "open_mapped_object",
     "open_object",
+    "sync_names",
 ]
 
 _backends: dict[tuple[object, ...], Backend] = {}

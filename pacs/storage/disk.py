@@ -1,12 +1,16 @@
 """Objects as files under one folder, durable before anybody is told so.
 
-    incoming/<key>.part                         being written; its writer holds a lock on it
+    incoming/<key>.part                         begun or being written; its writer holds a lock on it
     incoming/<key>.<note>.<SHA-256>.received    complete, acknowledged; it stays until its row is committed
     2026/11/23/15/52/<key>.dcm                  published
 
 A key is a UUIDv7, and the published path follows from the key alone. Publishing makes a second link
 to the same file; the first goes once the database row is committed. So whatever a crash leaves is in
 incoming/, and its key says where the other link would be.
+
+A small object is acknowledged when its file is synced, if the name that it was begun under was synced before
+(`sync_names`). A power cut may then take back the name that says so; but its head says it too, with the SHA-256
+of a complete object, and `Disk.recover` gives it that name again.
 """
 
 import contextlib
@@ -17,11 +21,13 @@ import hashlib
 import mmap
 import os
 import stat
+import struct
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
     from pacs.storage.protocol import Backend
 
 SYNC_FILE_RANGE_WRITE = 2
+# At the end of the head of what is acknowledged before its new name is synced: this word, the SHA-256, the note.
+MARK = struct.Struct("<16s32s48s")
+MARKED = b"acknowledged".ljust(16, b"\0")
 ACKNOWLEDGED = ".received"
 # Smaller objects are hashed when they are complete, and if it takes longer than to say so, while they are synced.
 HASHED_AT_END = 4 * 1024 * 1024
@@ -84,6 +93,8 @@ class Draft:
         self._checked = 0
         self._written_out = 0
         self.head_size = head_size
+        self.is_named = False  # across a power cut
+        self._is_marked = False
         self._held: bytearray | None = bytearray()  # what is not in the file yet: all of it, or nothing
         self._name = f"{disk.incoming}/{self.key.hex}.part"
         disk.require_space(0)
@@ -177,8 +188,14 @@ class Draft:
             self._hash.update(chunk)
             self._hashed += len(chunk)
 
-    def seal(self, head: bytes) -> None:
-        """Write the head in front and sync the file: its bytes survive a power cut from here on."""
+    def seal(self, head: bytes, *, note: str = "") -> None:
+        """Write the head in front and sync the file: its bytes survive a power cut from here on.
+
+        With a `note` it will be acknowledged under that.
+        """
+        if note and self.is_named and self._held is not None:
+            head = head[: -MARK.size] + MARK.pack(MARKED, self.sha256(), note.encode())
+            self._is_marked = True
         if self.size - self._hashed > HASHED_ASIDE:
             self._hashing = _hashers.submit(self._hash_written)
         else:
@@ -192,12 +209,13 @@ class Draft:
     def acknowledge(self, note: str) -> str:
         """Close the sealed file and keep it, across a power cut, until its WaitingDraft is settled.
 
-        `note`, which must be without dots and slashes, becomes part of its name.
+        `note`, which must be without dots and slashes and the one that it was sealed with, becomes part of its name.
         """
         try:
             path = f"{self.disk.incoming}/{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}"
             os.rename(self._name, path)
-            sync_folder(self.disk.incoming)
+            if not self._is_marked:
+                sync_folder(self.disk.incoming)
         except OSError as error:
             raise out_of_resources(error) from error
         finally:
@@ -380,11 +398,52 @@ class Disk:
                 continue
         return found
 
+    def recover(self, *, head_size: int) -> int:
+        """Give what was acknowledged the name that a power cut took back; how many there were."""
+        recovered = 0
+        try:
+            for part in self.incoming.glob("*.part"):
+                with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    name = _acknowledged_name(file, part, head_size)
+                    if name:
+                        part.rename(part.with_name(name))
+                        recovered += 1
+            if recovered:
+                sync_folder(self.incoming)
+        except OSError as error:
+            raise out_of_resources(error) from error
+        return recovered
+
     def clear(self, key: uuid.UUID, *, published: bool) -> None:
         """Remove an abandoned draft; its lasting link too, unless a row points there."""
         if not published:
             self.remove(path_of(key))
         (self.incoming / f"{key.hex}.part").unlink(missing_ok=True)
+
+
+def sync_names(drafts: Sequence[Draft]) -> None:
+    """Make the names of new drafts of one disk durable, all at once, so that nobody must wait for theirs later."""
+    try:
+        for folder in {draft.disk.incoming for draft in drafts}:
+            sync_folder(folder)
+    except OSError as error:
+        raise out_of_resources(error) from error
+    for draft in drafts:
+        draft.is_named = True
+
+
+def _acknowledged_name(file: BufferedReader, part: Path, head_size: int) -> str:
+    """What a draft is called that was acknowledged; empty if it was not, or is not complete."""
+    if os.fstat(file.fileno()).st_size <= head_size:
+        return ""
+    word, digest, note = MARK.unpack(os.pread(file.fileno(), MARK.size, head_size - MARK.size))
+    if word != MARKED:
+        return ""
+    file.seek(head_size)
+    if hashlib.file_digest(file, "sha256").digest() != digest:
+        return ""
+    return f"{part.stem}.{note.rstrip(bytes(1)).decode('ascii')}.{digest.hex()}{ACKNOWLEDGED}"
 
 
 def _order(entry: "tuple[bool, os.DirEntry[str]]") -> str:

@@ -52,7 +52,7 @@ class S3Draft(Draft):
         self._may_be_there = False
         self._published = False
 
-    def seal(self, head: bytes) -> None:
+    def seal(self, head: bytes, *, note: str = "") -> None:
         """Write the head in front and upload: the bytes survive the loss of this machine from here on."""
         self._put_head(head)
         self._hash_written()
