@@ -3,7 +3,6 @@
 Each fragment goes from the socket's buffer to the store service; no object is ever held in memory.
 """
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -16,17 +15,16 @@ from pacs.dimse.message import CommandField, Status
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.spares import Spares
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
-from pacs.models import ApplicationEntity, NodePriority, Volume
+from pacs.models import ApplicationEntity, NodePriority
 from pacs.services.filing import acknowledge, may_wait, note_of
 from pacs.services.storage_classes import is_storage
 from pacs.services.store import Incoming, Received, Source, StoreOutcome, receive, store_instance
-from pacs.storage import current_volume
+from pacs.storage import CurrentVolume
 from radiology.dicom import is_uid
 from radiology.errors import DataSetMismatch
 from radiology.models import AuditAction
 
 MOST_AUDITED_STUDIES = 1000
-VOLUME_SECONDS = 1.0
 SETTLE_SECONDS = 5.0
 RECEIVED = "received"
 
@@ -65,7 +63,7 @@ def store(request: Request) -> Iterator[Answer]:
     sop_instance_uid = request.command.get("AffectedSOPInstanceUID", "")
     if not is_uid(sop_instance_uid):
         raise DataSetMismatch("The Affected SOP Instance UID is no UID.")
-    volume = _volume(request.association)
+    volume = request.association.state.setdefault("volume", CurrentVolume())()
     spares: Spares = request.association.state.setdefault("spares", Spares())
     with receive(
         source=_source(request.association),
@@ -137,15 +135,6 @@ def _source(association: ServedAssociation) -> Source:
     if source is None:
         source = association.state["source"] = Source.of_node(association.node)
     return source
-
-
-def _volume(association: ServedAssociation) -> Volume:
-    """The volume that takes new objects, looked for once in a while."""
-    volume, until = association.state.get("volume", (None, 0.0))
-    if volume is None or time.monotonic() > until:
-        volume = current_volume()
-        association.state["volume"] = volume, time.monotonic() + VOLUME_SECONDS
-    return volume
 
 
 def _may_be_first(association: ServedAssociation, incoming: Incoming) -> bool:

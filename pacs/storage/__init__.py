@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from radiology.errors import OutOfResources
 
 __all__ = [
     "Backend",
+    "CurrentVolume",
     "Disk",
     "Draft",
     "Expected",
@@ -31,6 +33,8 @@ __all__ = [
     "open_object",
     "sync_names",
 ]
+
+VOLUME_SECONDS = 1.0
 
 _backends: dict[tuple[object, ...], Backend] = {}
 _lock = threading.Lock()
@@ -79,6 +83,22 @@ def current_volume() -> Volume:
     if volume is None:
         raise OutOfResources("No volume takes new objects: make one active under Volumes in the administration.")
     return volume
+
+
+class CurrentVolume:
+    """`current_volume` for who begins many objects: it is looked for once a second."""
+
+    def __init__(self) -> None:
+        self._found: Volume | None = None
+        self._until = 0.0
+
+    def __call__(self) -> Volume:
+        """Raises OutOfResources when there is none."""
+        found = self._found
+        if found is None or time.monotonic() > self._until:
+            found = self._found = current_volume()
+            self._until = time.monotonic() + VOLUME_SECONDS
+        return found
 
 
 def open_object(*, location: Placed) -> BinaryIO:

@@ -95,6 +95,7 @@ class Draft:
         self.head_size = head_size
         self.is_named = False  # across a power cut
         self._is_marked = False
+        self._linked = False
         self._held: bytearray | None = bytearray()  # what is not in the file yet: all of it, or nothing
         self._name = f"{disk.incoming}/{self.key.hex}.part"
         disk.require_space(0)
@@ -232,10 +233,11 @@ class Draft:
     def publish(self) -> str:
         """Link the file to its lasting path, which is returned; `Disk.sync` makes the link durable."""
         relative = path_of(self.key)
-        target = self.disk.root / relative
+        target = f"{self.disk.root}/{relative}"
         try:
-            self.disk.make_folder(target.parent)
+            self.disk.make_folder(os.path.dirname(target))
             os.link(self._name, target)
+            self._linked = True
         except FileExistsError:
             pass
         except OSError as error:
@@ -269,7 +271,7 @@ class Disk:
         self.root = root
         self.incoming = root / "incoming"
         self.reserve = reserve
-        self._known: set[Path] = set()
+        self._known: set[str] = set()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -357,18 +359,19 @@ class Disk:
         if state.f_bavail * state.f_frsize < self.reserve + size or (state.f_files and not state.f_favail):
             raise OutOfResources("The archive's disk is full: free some space or lower the volume's reserve.")
 
-    def make_folder(self, folder: Path) -> None:
+    def make_folder(self, folder: str) -> None:
         """Make `folder` and those above it, each synced in its parent.
 
         One that exists is synced once too: whoever made it may not have come that far.
         """
         missing = []
-        while folder not in self._known and folder != self.root:
+        while folder not in self._known and folder != str(self.root):
             missing.append(folder)
-            folder = folder.parent
+            folder = os.path.dirname(folder)
         for each in reversed(missing):
-            each.mkdir(exist_ok=True)
-            sync_folder(each.parent)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(each)
+            sync_folder(os.path.dirname(each))
         with self._lock:
             if len(self._known) > 1000:
                 self._known.clear()
@@ -456,7 +459,7 @@ def write_out(file: int, position: int, size: int) -> None:
     _libc.sync_file_range(file, ctypes.c_long(position), ctypes.c_long(size), SYNC_FILE_RANGE_WRITE)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """fsync a directory, so that the names in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

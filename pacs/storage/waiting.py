@@ -60,10 +60,6 @@ class WaitingDraft(Draft):
         """As its sender's bytes were hashed when they came."""
         return bytes.fromhex(self._digest)
 
-    def publish(self) -> str:
-        self._linked = not os.path.exists(self.disk.root / path_of(self.key))
-        return super().publish()
-
     def retract(self) -> None:
         """Take the lasting link back, if it is this draft's: that of one who died may have a row by now."""
         if self._linked:
