@@ -6,6 +6,7 @@ import uuid
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 from anyascii import anyascii
 from pydicom import charset
@@ -158,7 +159,11 @@ def instant(da: str, tm: str, zone: tzinfo) -> datetime | None:
 
 def encodings(specific_character_set: str) -> list[str]:
     """Python codecs for a SpecificCharacterSet (0008,0005) value; unknown terms fall back to ISO_IR 6."""
+    return list(_encodings(specific_character_set))
 
+
+@lru_cache(maxsize=64)
+def _encodings(specific_character_set: str) -> list[str]:
     terms = [term.strip() for term in specific_character_set.split("\\")] if specific_character_set else [""]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -186,6 +191,8 @@ def decode(value: bytes, codecs: list[str], *, person_name: bool = False) -> str
 
 def clean(text: str) -> str:
     """`text` as PostgreSQL can keep it: no NUL, no lone surrogates, no surrounding padding."""
+    if text.isascii():
+        return text.replace("\x00", "").strip()
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8").strip()
 
 

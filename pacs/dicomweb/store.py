@@ -17,6 +17,7 @@ from pacs.dicomweb.outcome import TYPES, Failure, StoreReport
 from pacs.dicomweb.store_batch import Batch, failure_of, finish
 from pacs.dicomweb.store_metadata import METADATA_TYPES, store_described
 from pacs.services.store import Incoming, Source, receive_part10
+from pacs.storage import CurrentVolume
 from radiology.authentication import SessionAuthentication
 from radiology.dicom import is_uid
 from radiology.errors import InvalidValue, NotAcceptable, RadiologyError, TooLarge, UnsupportedMediaType
@@ -133,13 +134,14 @@ def _store_parts(read: Callable[[int], bytes], media: MediaRange, source: Source
     """Each part on its own: a bad one never ends the others."""
     incoming: Incoming | None = None
     failure: Failure | None = None
+    volume = CurrentVolume()
     try:
         for event in read_parts(read=read, boundary=media.parameters["boundary"]):
             if event.state is State.BEGIN:
                 failure = _unfit(event.headers or {})
                 if failure is None:
                     try:
-                        incoming = receive_part10(source=source)
+                        incoming = receive_part10(source=source, volume=volume())
                     except RadiologyError as error:
                         failure = failure_of(error)
             elif event.state is State.DATA:

@@ -240,7 +240,6 @@ class Acceptor:
                 continue  # of an operation that was over before the cancel arrived
             if command["CommandField"] & RESPONSE:
                 raise ProtocolError(AbortReason.UNEXPECTED_PARAMETER, "a response to nothing")
-            close_old_connections()
             try:
                 self._serve_message(Request(association, context, command))
             finally:
@@ -268,6 +267,8 @@ class Acceptor:
             except Exception as error:
                 log.error("association_idle_failed", address=self.address, exc_info=error)
                 pause = AFTER_FAILURE
+            finally:
+                close_old_connections()
             if pause is not None:
                 pauses.append(pause)
         return min(pauses)

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections import deque
-from pathlib import Path
 
 import structlog
 
@@ -28,7 +27,7 @@ class Backlog:
     def __init__(self) -> None:
         self.filer = -1
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Path, float]] = deque()
+        self._waiting: deque[tuple[str, float]] = deque()
         self._is_patient = True  # not while nobody files
 
     def has_room(self) -> bool:
@@ -44,7 +43,7 @@ class Backlog:
         self._is_patient = True
         return True
 
-    def add(self, path: Path) -> None:
+    def add(self, path: str) -> None:
         """One more waits."""
         with self._lock:
             self._waiting.append((path, time.monotonic()))
@@ -63,7 +62,7 @@ class Backlog:
             now = time.monotonic()
             while self._waiting:
                 path, since = self._waiting[0]
-                if now - since < FORGOTTEN_SECONDS and path.exists():
+                if now - since < FORGOTTEN_SECONDS and os.path.exists(path):
                     break
                 self._waiting.popleft()
             return not self._waiting or (len(self._waiting) < MOST and now - self._waiting[0][1] < OLDEST_SECONDS)
@@ -73,17 +72,17 @@ class Unfiled:
     """Those that one association has brought, in their order."""
 
     def __init__(self) -> None:
-        self._paths: deque[Path] = deque()
+        self._paths: deque[str] = deque()
 
-    def add(self, path: Path) -> None:
+    def add(self, path: str) -> None:
         """One more."""
-        while self._paths and not self._paths[0].exists():
+        while self._paths and not os.path.exists(self._paths[0]):
             self._paths.popleft()
         self._paths.append(path)
 
     def is_empty(self) -> bool:
         """Whether all are filed."""
-        while self._paths and not self._paths[-1].exists():
+        while self._paths and not os.path.exists(self._paths[-1]):
             self._paths.pop()
         return not self._paths
 

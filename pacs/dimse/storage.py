@@ -3,11 +3,8 @@
 Each fragment goes from the socket's buffer to the store service; no object is ever held in memory.
 """
 
-import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from django.db import close_old_connections
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -16,21 +13,19 @@ from pacs.dimse.acceptor import ServedAssociation, record
 from pacs.dimse.backlog import BACKLOG, Unfiled
 from pacs.dimse.message import CommandField, Status
 from pacs.dimse.services import Answer, Operation, Request, Service
+from pacs.dimse.spares import Spares
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
-from pacs.models import ApplicationEntity, NodePriority, Volume
-from pacs.services.filing import acknowledge, may_wait
-from pacs.services.incoming import begin
+from pacs.models import ApplicationEntity, NodePriority
+from pacs.services.filing import acknowledge, may_wait, note_of
 from pacs.services.storage_classes import is_storage
-from pacs.services.store import Received, Source, StoreOutcome, receive, store_instance
-from pacs.storage import Draft, current_volume
+from pacs.services.store import Incoming, Received, Source, StoreOutcome, receive, store_instance
+from pacs.storage import CurrentVolume
 from radiology.dicom import is_uid
-from radiology.errors import DataSetMismatch, OutOfResources
+from radiology.errors import DataSetMismatch
 from radiology.models import AuditAction
 
 MOST_AUDITED_STUDIES = 1000
-VOLUME_SECONDS = 1.0
 SETTLE_SECONDS = 5.0
-SPARE_SECONDS = 10.0
 RECEIVED = "received"
 
 
@@ -68,27 +63,29 @@ def store(request: Request) -> Iterator[Answer]:
     sop_instance_uid = request.command.get("AffectedSOPInstanceUID", "")
     if not is_uid(sop_instance_uid):
         raise DataSetMismatch("The Affected SOP Instance UID is no UID.")
-    volume = _volume(request.association)
+    volume = request.association.state.setdefault("volume", CurrentVolume())()
+    spares: Spares = request.association.state.setdefault("spares", Spares())
     with receive(
         source=_source(request.association),
         transfer_syntax_uid=request.context.transfer_syntax,
         sop_class_uid=request.context.abstract_syntax,
         sop_instance_uid=sop_instance_uid,
         volume=volume,
-        draft=_take_spare(request.association, volume),
+        draft=spares.take(volume),
     ) as incoming:
         if request.node.priority == NodePriority.BULK:
             close_old_connections()  # however many of them send slowly, the others find one
         for fragment in request.fragments():
             incoming.write(fragment)
-        received = incoming.finish()
-        if _may_be_first(request.association, received):
+        note = note_of(incoming.source) if _may_be_first(request.association, incoming) else ""
+        received = incoming.finish(note=note)
+        if note:
             path = acknowledge(received)
             try:
                 yield Answer(Status.SUCCESS)
             finally:  # whether it heard the answer or not
                 _add(request.association, received, path)
-            _prepare_spare(request.association, volume)
+            spares.prepare(volume)
             return
         stored = store_instance(received=received)
     _tally(request.association, received.study_instance_uid, stored.outcome.value)
@@ -110,9 +107,9 @@ def settle(association: ServedAssociation) -> None:
 
 def end(association: ServedAssociation) -> None:
     """The peer releases, or is gone."""
-    _, spare, _ = association.state.pop("spare", (None, None, 0.0))
-    if spare is not None:
-        spare.discard()
+    spares: Spares | None = association.state.get("spares")
+    if spares is not None:
+        spares.discard()
     audit_studies(association)
     settle(association)
 
@@ -140,40 +137,14 @@ def _source(association: ServedAssociation) -> Source:
     return source
 
 
-def _volume(association: ServedAssociation) -> Volume:
-    """The volume that takes new objects, looked for once in a while."""
-    volume, until = association.state.get("volume", (None, 0.0))
-    if volume is None or time.monotonic() > until:
-        volume = current_volume()
-        association.state["volume"] = volume, time.monotonic() + VOLUME_SECONDS
-    return volume
+def _may_be_first(association: ServedAssociation, incoming: Incoming) -> bool:
+    return bool(association.state.get("stored")) and may_wait(incoming) and BACKLOG.has_room()
 
 
-def _may_be_first(association: ServedAssociation, received: Received) -> bool:
-    return bool(association.state.get("stored")) and may_wait(received) and BACKLOG.has_room()
-
-
-def _add(association: ServedAssociation, received: Received, path: Path) -> None:
+def _add(association: ServedAssociation, received: Received, path: str) -> None:
     association.state.setdefault("unfiled", Unfiled()).add(path)
     BACKLOG.add(path)
     _tally(association, received.study_instance_uid, RECEIVED)
-
-
-def _prepare_spare(association: ServedAssociation, volume: Volume) -> None:
-    """Begin the file of the next object, which takes the file system a while."""
-    with contextlib.suppress(OutOfResources):  # the next object will say so
-        association.state["spare"] = volume, begin(volume), time.monotonic()
-
-
-def _take_spare(association: ServedAssociation, volume: Volume) -> Draft | None:
-    """The file that was begun, unless it is of another volume by now, or old: its name tells the time."""
-    of, draft, since = association.state.pop("spare", (None, None, 0.0))
-    if draft is None:
-        return None
-    if of == volume and time.monotonic() - since < SPARE_SECONDS and draft.path.exists():
-        return draft
-    draft.discard()
-    return None
 
 
 def _tally(association: ServedAssociation, study_instance_uid: str, outcome: str) -> None:

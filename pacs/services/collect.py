@@ -5,7 +5,8 @@ import uuid
 import structlog
 
 from pacs.models import HeldObject, Location, Volume
-from pacs.storage import backend
+from pacs.services.part10 import HEAD_SIZE
+from pacs.storage import Disk, backend
 from pacs.storage.disk import path_of
 from radiology.errors import OutOfResources
 from radiology.models import Job
@@ -29,8 +30,11 @@ def collect_unfinished() -> int:
     collected = 0
     for volume in Volume.objects.order_by("id"):
         try:
-            for key in backend(volume).abandoned():
-                backend(volume).clear(key, published=has_row(volume, key))
+            there = backend(volume)
+            if isinstance(there, Disk):
+                there.recover(head_size=HEAD_SIZE)  # somebody was told that these are stored
+            for key in there.abandoned():
+                there.clear(key, published=has_row(volume, key))
                 collected += 1
         except OutOfResources as error:
             log.warning("volume cannot be cleared of unfinished objects", volume=volume.pk, reason=error.message)

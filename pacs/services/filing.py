@@ -7,6 +7,7 @@ stays under that name until its rows are committed, and is filed when somebody l
 filed twice is the same object with the same bytes, which changes nothing.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,7 +18,7 @@ import structlog
 from pacs.models import ApplicationEntity, Volume
 from pacs.models.storage import VolumeKind
 from pacs.services.collect import has_row
-from pacs.services.incoming import Received, Source, read_keys
+from pacs.services.incoming import Incoming, Received, Source, read_keys
 from pacs.services.part10 import HEAD_SIZE, MetaReader
 from pacs.services.store import StoreOutcome, store_instances
 from pacs.storage import Disk, WaitingDraft, backend
@@ -32,24 +33,30 @@ REMEMBERED_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
 LONGEST_SECONDS = 60.0
 LOOK_SECONDS = 0.01
+RECOVER_SECONDS = 60.0
 
 
-def may_wait(received: Received) -> bool:
-    """Whether a complete object may be acknowledged before it is filed: no answer but Success is possible."""
-    source = received.source
+def may_wait(incoming: Incoming) -> bool:
+    """Whether an object may be acknowledged before it is filed: no answer but Success is possible if it is sound."""
+    source = incoming.source
     return (
-        received.draft.may_be_acknowledged
+        incoming.may_be_acknowledged
         and not source.refuse_conflicts
         and source.site.resent_deleted != ResentDeleted.REFUSE
     )
 
 
-def acknowledge(received: Received) -> Path:
+def note_of(source: Source) -> str:
+    """Who sends, as `Filing` will read it: what `Incoming.finish` takes of an object that is to be acknowledged."""
+    return f"{source.site.pk}-{source.node or 0}"
+
+
+def acknowledge(received: Received) -> str:
     """Make an object one that `Filing` will file, whatever happens; its file, which goes when that is done.
 
     Raises OutOfResources: then it may be filed or not.
     """
-    return received.draft.acknowledge(f"{received.source.site.pk}-{received.source.node or 0}")
+    return received.draft.acknowledge(note_of(received.source))
 
 
 def wait_until_filed(*, seconds: float) -> bool:
@@ -79,6 +86,7 @@ class Filing:
         self._volumes: dict[Volume, Disk] = {}
         self._sources: dict[tuple[str, str], Source] = {}
         self._until = 0.0
+        self._recovered: dict[Volume, float] = {}
         self._again: dict[Path, tuple[float, float]] = {}  # when, and after how long the time before
 
     def run(self) -> int:
@@ -89,6 +97,8 @@ class Filing:
         return sum(self._file_all(volume, disk) for volume, disk in self._volumes.items())
 
     def _file_all(self, volume: Volume, disk: Disk) -> int:
+        if time.monotonic() > self._recovered.get(volume, -math.inf) + RECOVER_SECONDS:
+            self._recover(volume, disk)
         paths = _waiting(disk)
         if self._again:
             there = set(paths)
@@ -103,6 +113,17 @@ class Filing:
             if path.parent == disk.incoming and moment <= time.monotonic():
                 filed += self._file(volume, disk, [path])
         return filed
+
+    def _recover(self, volume: Volume, disk: Disk) -> None:
+        """After a power cut; the disk's may have been another than this process's."""
+        try:
+            recovered = disk.recover(head_size=HEAD_SIZE)
+        except OutOfResources as error:
+            log.error("volume cannot be looked at", folder=str(disk.incoming), reason=error.message)
+            return
+        self._recovered[volume] = time.monotonic()
+        if recovered:
+            log.warning("acknowledged objects recovered", volume=volume.pk, count=recovered)
 
     def _file(self, volume: Volume, disk: Disk, paths: Sequence[Path]) -> int:
         """File them together. One that fails is tried again by itself, and keeps nobody waiting."""
@@ -142,8 +163,7 @@ class Filing:
 
     def _received(self, volume: Volume, draft: WaitingDraft) -> Received:
         meta = MetaReader()
-        with open(draft.fileno(), "rb", closefd=False) as file:
-            meta.feed(file.read(HEAD_SIZE + 1))
+        meta.feed(draft.head)
         return read_keys(
             source=self._source(draft.note, meta.source_ae_title),
             volume=volume,

@@ -276,12 +276,14 @@ class _Walk:
                 break
             tag = group << 16 | number
             start = position + 8
-            if start + length > frame.end or tag == SPECIFIC_CHARACTER_SET:
+            if start + length > frame.end:
                 break
             position = start + length
             count += 1
             if frame.header is not None and (not is_root or tag in wanted):
                 elements[tag] = Element(vr.decode("ascii"), data[start:position])
+                if tag == SPECIFIC_CHARACTER_SET:
+                    frame.header.codecs = encodings(elements[tag].value.decode("ascii", "replace").strip("\0 "))
         return position, count
 
     def _tag(self, position: int) -> int:

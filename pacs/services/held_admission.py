@@ -10,7 +10,8 @@ from pacs.services import corrections, held_filing
 from pacs.services.coercion import of_person, with_attributes
 from pacs.services.header import Header
 from pacs.services.held_filing import Filed
-from pacs.services.index import identity_of, was_corrected_from
+from pacs.services.incoming import identity_of
+from pacs.services.index import was_corrected_from
 from radiology.errors import Conflict
 from radiology.models import Patient
 from radiology.services.identity import Identity, patient_for_study, same_person, survivor_named

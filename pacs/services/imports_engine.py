@@ -17,11 +17,11 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection
 from django.utils.translation import gettext as _
 
-from pacs.models import ImportRun, Volume
+from pacs.models import ImportRun
 from pacs.services.imports_journal import Fate, Handled, digest_of, known, record
 from pacs.services.media import Candidate, NoDicom, Refusal, receive_candidate
 from pacs.services.store import Received, Source, store_instances
-from pacs.storage import current_volume
+from pacs.storage import CurrentVolume
 from radiology.errors import Conflict, OutOfResources, RadiologyError, Unreachable
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,6 @@ BATCH = 64
 # A batch is stored when it is full or this old, so that figures move and little is read again after a kill.
 BATCH_SECONDS = 0.5
 SIGN_EVERY = 0.5
-VOLUME_SECONDS = 1.0
 LISTED = 500
 WAITING = 128
 TICK = 0.1
@@ -141,9 +140,7 @@ class Engine:
         self._failure: Exception | None = None
         self._last_sign = 0.0
         self._batch: list[_Read] = []
-        self._volume_lock = threading.Lock()
-        self._volume_found: Volume | None = None
-        self._volume_at = 0.0
+        self._volume = CurrentVolume()
         self._found = self._found_bytes = 0
 
     def work(self) -> None:
@@ -262,13 +259,6 @@ class Engine:
                 ready_at = self._spent_until
             while not self._halted() and (left := ready_at - time.monotonic()) > 0:
                 self._ending.wait(min(left, SIGN_EVERY))
-
-    def _volume(self) -> Volume:
-        """The volume that takes new objects, looked for once a second."""
-        with self._volume_lock:
-            if self._volume_found is None or time.monotonic() - self._volume_at > VOLUME_SECONDS:
-                self._volume_found, self._volume_at = current_volume(), time.monotonic()
-            return self._volume_found
 
     def _commit(self) -> None:
         """Store what was read, until nothing more comes."""

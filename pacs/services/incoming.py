@@ -1,6 +1,5 @@
 """One object on its way in: a stream of bytes becomes a synced file and the keys to index it by."""
 
-import mmap
 import os
 import uuid
 from dataclasses import dataclass, field
@@ -14,10 +13,11 @@ from pacs.services.header import Header, scan
 from pacs.services.image_description import DESCRIBING
 from pacs.services.part10 import HEAD_SIZE, MetaReader, head
 from pacs.services.pixel_index import index_of
-from pacs.storage import Draft, backend, current_volume
+from pacs.storage import Draft, backend, current_volume, sync_names
 from radiology.dicom import is_uid
-from radiology.errors import CannotUnderstand, DataSetMismatch, TooLarge
+from radiology.errors import CannotUnderstand, DataSetMismatch, OutOfResources, TooLarge
 from radiology.models import Site
+from radiology.services.identity import Identity, OtherIdentifier
 
 # As received, kept as DICOM JSON on the study row beside its columns.
 STUDY_ATTRIBUTES = frozenset({
@@ -38,6 +38,8 @@ KEYS = frozenset({
     0x00200013, 0x00200060, 0x00280008, 0x00280010, 0x00280011, 0x00280100,
 })  # fmt: skip
 WANTED = DESCRIBING | KEYS | STUDY_ATTRIBUTES | SERIES_ATTRIBUTES
+
+MOST_IDENTIFIERS = 20
 
 # What an object without its own study or series UID is filed under; PS3.5 B.2 form.
 DERIVED = uuid.UUID("5e1a2a4e-0c55-4e0c-9d3c-5a1d6a0c7f11")
@@ -99,6 +101,11 @@ class Received:
     @cached_property
     def series_instance_uid(self) -> str:
         return self.header.uid(0x0020000E) or _derived(self.study_instance_uid, "series")
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What it says of its patient."""
+        return identity_of(self.header, self.source)
 
     @property
     def size(self) -> int:
@@ -172,8 +179,13 @@ class Incoming:
             raise TooLarge(f"An object may not be larger than {settings.SINAR_MAX_OBJECT_SIZE} bytes.")
         self._draft.write(chunk)
 
-    def finish(self) -> Received:
-        """Read the keys and sync the file.
+    @property
+    def may_be_acknowledged(self) -> bool:
+        """Whether what is acknowledged before it is filed survives where it lies."""
+        return self._draft.may_be_acknowledged
+
+    def finish(self, *, note: str = "") -> Received:
+        """Read the keys and sync the file. With a `note` it is going to be acknowledged before it is filed.
 
         Raises CannotUnderstand for what is no complete data set, DataSetMismatch when it is another
         object than announced, OutOfResources.
@@ -187,7 +199,8 @@ class Incoming:
                 sop_instance_uid=received.sop_instance_uid,
                 transfer_syntax_uid=self.transfer_syntax_uid,
                 source_ae_title=self.source.ae_title,
-            )
+            ),
+            note=note,
         )
         self._finished = True
         return received
@@ -216,8 +229,8 @@ def read_keys(
     """
     if not draft.size:
         raise CannotUnderstand("The data set is empty.")
-    with mmap.mmap(draft.fileno(), HEAD_SIZE + draft.size, access=mmap.ACCESS_READ) as mapped:
-        header = scan(mapped, start=HEAD_SIZE, transfer_syntax_uid=transfer_syntax_uid, wanted=WANTED)
+    with draft.contents() as (data, start):
+        header = scan(data, start=start, transfer_syntax_uid=transfer_syntax_uid, wanted=WANTED)
     sop_instance_uid = header.uid(0x00080018)
     if not sop_instance_uid:
         raise DataSetMismatch("The data set has no SOP Instance UID (0008,0018).")
@@ -266,13 +279,49 @@ def receive(
 
 
 def begin(volume: Volume) -> Draft:
-    """A new draft on a volume, for an object that may come. Raises OutOfResources."""
+    """A new draft on a volume. Raises OutOfResources."""
     return backend(volume).draft(head_size=HEAD_SIZE)
+
+
+def begin_ahead(volume: Volume, *, count: int) -> list[Draft]:
+    """Drafts for objects that may come, with names that last. Raises OutOfResources."""
+    drafts: list[Draft] = []
+    try:
+        drafts.extend(begin(volume) for _ in range(count))
+        sync_names(drafts)
+    except OutOfResources:
+        for draft in drafts:
+            draft.discard()
+        raise
+    return drafts
 
 
 def receive_part10(*, source: Source, volume: Volume | None = None) -> Incoming:
     """Begin to receive a Part 10 stream, which names its transfer syntax itself (STOW, import)."""
     return Incoming(source=source, transfer_syntax_uid="", volume=volume)
+
+
+def identity_of(header: Header, source: Source) -> Identity:
+    """What an object says of its patient. Several ids where one belongs are not to be trusted."""
+    patient_id = header.text(0x00100020)
+    issuer = header.first(0x00100021) or source.issuer_of_patient_id
+    return Identity(
+        patient_id=patient_id[:64],
+        issuer_of_patient_id=issuer[:64] if patient_id else "",
+        patient_name=header.first(0x00100010)[:324],
+        patient_birth_date=header.first(0x00100030)[:16],
+        patient_sex=header.first(0x00100040)[:16],
+        trusted=len(patient_id) <= 64 and "\\" not in patient_id,
+        others=_other_identifiers(header),
+    )
+
+
+def _other_identifiers(header: Header) -> tuple[OtherIdentifier, ...]:
+    """OtherPatientIDsSequence (0010,1002), else the retired OtherPatientIDs (0010,1000)."""
+    found = [(item.first(0x00100020), item.first(0x00100021)) for item in header.items(0x00101002)[:MOST_IDENTIFIERS]]
+    if not found:
+        found = [(value.strip(), "") for value in header.text(0x00101000).split("\\")[:MOST_IDENTIFIERS]]
+    return tuple(OtherIdentifier(value[:64], issuer[:64]) for value, issuer in found if value)
 
 
 def _derived(uid: str, what: str) -> str:

@@ -20,14 +20,12 @@ from radiology.dicom import PersonName, instant, parse_da, parse_offset
 from radiology.models import Patient
 from radiology.services.identity import (
     Identity,
-    OtherIdentifier,
     insert_missing,
     patient_for_study,
     same_person,
     survivor_named,
 )
 
-MOST_IDENTIFIERS = 20
 MOST_MERGES = 20
 PATIENT_ID = "00100020"
 
@@ -141,7 +139,7 @@ class Indexer:
             self._studies.update(_load_studies(missing))
         for each in received:
             study = self._studies[_study_key(each)]
-            identity = identity_of(each.header, each.source)
+            identity = each.identity
             if same_person_or_own(study, identity):
                 continue
             survivor = survivor_named(site=each.source.site, identity=identity)
@@ -215,29 +213,6 @@ def patient_as_received(study: Study) -> Patient:
     )
 
 
-def identity_of(header: Header, source: Source) -> Identity:
-    """What an object says of its patient. Several ids where one belongs are not to be trusted."""
-    patient_id = header.text(0x00100020)
-    issuer = header.first(0x00100021) or source.issuer_of_patient_id
-    return Identity(
-        patient_id=patient_id[:64],
-        issuer_of_patient_id=issuer[:64] if patient_id else "",
-        patient_name=header.first(0x00100010)[:324],
-        patient_birth_date=header.first(0x00100030)[:16],
-        patient_sex=header.first(0x00100040)[:16],
-        trusted=len(patient_id) <= 64 and "\\" not in patient_id,
-        others=_other_identifiers(header),
-    )
-
-
-def _other_identifiers(header: Header) -> tuple[OtherIdentifier, ...]:
-    """OtherPatientIDsSequence (0010,1002), else the retired OtherPatientIDs (0010,1000)."""
-    found = [(item.first(0x00100020), item.first(0x00100021)) for item in header.items(0x00101002)[:MOST_IDENTIFIERS]]
-    if not found:
-        found = [(value.strip(), "") for value in header.text(0x00101000).split("\\")[:MOST_IDENTIFIERS]]
-    return tuple(OtherIdentifier(value[:64], issuer[:64]) for value, issuer in found if value)
-
-
 def _study_key(received: Received) -> tuple[int, str]:
     return received.source.site.pk, received.study_instance_uid
 
@@ -260,7 +235,7 @@ def _study(received: Received) -> Study:
     """A new study; of a patient who was merged into another, with that other's identity laid over."""
     now = timezone.now()
     columns = study_columns(received.header, received.source)
-    identity = identity_of(received.header, received.source)
+    identity = received.identity
     patient = patient_for_study(
         site=received.source.site, identity=identity, study_instance_uid=received.study_instance_uid
     )

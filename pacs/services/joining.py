@@ -14,7 +14,7 @@ from django.db import connection
 
 from pacs.models import Series, Study
 from pacs.services.incoming import Received
-from pacs.services.index import identity_of, instance_columns
+from pacs.services.index import instance_columns
 from pacs.services.part10 import HEAD_SIZE
 from radiology.services.identity import Identity
 
@@ -49,6 +49,8 @@ class KnownSeries:
 
 
 PATIENT_FACTS = ("patient", "patient_id", "issuer_of_patient_id", "patient_name", "birth_date", "provisional_for")
+
+_database: Any = connection  # radiology.postgresql's
 
 # Of this process. Never asked without the database's consent, so it may be old.
 _known: dict[Key, KnownSeries] = {}
@@ -131,7 +133,7 @@ def learn(received: Received, study: Study, series: Series) -> None:
         _known.clear()
     patient = study.patient_ref
     _known[_key(received)] = KnownSeries(
-        identity=identity_of(received.header, received.source),
+        identity=received.identity,
         study=study.pk,
         series=series.pk,
         modality=series.modality,
@@ -150,6 +152,15 @@ def forget(received: Sequence[Received]) -> None:
         _known.pop(_key(each), None)
 
 
+def pioneers(received: Sequence[Received]) -> list[Received]:
+    """One of each series that is not known, or known of somebody else: once it is filed the others may join it."""
+    first: dict[Key, Received] = {}
+    for each in received:
+        if _known_of(each) is None:
+            first.setdefault(_key(each), each)
+    return list(first.values())
+
+
 class Joining:
     """Objects of one site that all belong to series that are known."""
 
@@ -162,8 +173,8 @@ class Joining:
         """None when one of them must take the long way."""
         groups: dict[KnownSeries, list[Received]] = {}
         for each in received:
-            known = _known.get(_key(each))
-            if known is None or known.identity != identity_of(each.header, each.source):
+            known = _known_of(each)
+            if known is None:
                 return None
             groups.setdefault(known, []).append(each)
         return cls(groups)
@@ -181,7 +192,7 @@ class Joining:
 
         Raises Changed.
         """
-        with connection.cursor() as cursor:
+        with _database.prepared_cursor() as cursor:
             if len(self.studies) > 1:
                 cursor.execute(LOCK, [self.studies])
             cursor.execute(JOIN, self._parameters(paths))
@@ -234,6 +245,11 @@ class Joining:
 
 def _key(received: Received) -> Key:
     return received.source.site.pk, received.study_instance_uid, received.series_instance_uid
+
+
+def _known_of(received: Received) -> KnownSeries | None:
+    known = _known.get(_key(received))
+    return known if known is not None and known.identity == received.identity else None
 
 
 def _counted(group: Sequence[Received]) -> tuple[int, int]:

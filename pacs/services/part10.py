@@ -1,6 +1,7 @@
 """The Part 10 file around a data set (PS3.10 7.1): read from strangers, written by us."""
 
 import struct
+from functools import lru_cache
 
 from pydicom._uid_dict import UID_dictionary
 
@@ -49,6 +50,7 @@ def head(
     return result
 
 
+@lru_cache(maxsize=256)
 def _element(number: int, vr: bytes, value: bytes) -> bytes:
     if len(value) % 2:
         value += b" " if vr in {b"SH", b"AE"} else b"\0"

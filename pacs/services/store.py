@@ -19,7 +19,7 @@ from pacs.services.deletion import REFUSED, may_return, may_return_to
 from pacs.services.duplicates import Difference, difference
 from pacs.services.incoming import Incoming, Received, Source, receive, receive_part10
 from pacs.services.index import Indexer
-from pacs.services.joining import Changed, Joining, forget, learn
+from pacs.services.joining import Changed, Joining, forget, learn, pioneers
 from pacs.services.part10 import HEAD_SIZE
 from pacs.services.rejection import apply_note, hide, note_of, rejected_among
 from pacs.signals import studies_stored
@@ -71,9 +71,9 @@ class Stored:
 def store_instances(*, received: Sequence[Received]) -> list[Stored]:
     """Make a batch durable and findable, in the order given; each object's outcome.
 
-    New objects go in together, in one transaction; one whose UID is taken is compared with what is
-    there. Raises OutOfResources when the database or the disk fails: then nothing of what had not
-    been stored yet is visible.
+    New objects go in together, in one transaction, and before them, in another, the first of each series
+    that is new here; one whose UID is taken is compared with what is there. Raises OutOfResources when the
+    database or the disk fails: then nothing of what had not been stored yet is visible.
     """
     return _store(received, taken=None)
 
@@ -138,7 +138,11 @@ def _store_new(received: list[Received]) -> list[Stored | None]:
     outcomes: dict[int, Stored | None] = {}
     for site in {each.source.site.pk for each in received}:
         own = [each for each in received if each.source.site.pk == site]
-        outcomes.update({id(each): outcome for each, outcome in zip(own, _store_batch(own), strict=True)})
+        first = pioneers(own)
+        are_first = set(map(id, first))
+        for batch in (first, [each for each in own if id(each) not in are_first]):
+            if batch:
+                outcomes.update(zip(map(id, batch), _store_batch(batch), strict=True))
     return [outcomes[id(each)] for each in received]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,7 +10,7 @@ from django.conf import settings
 
 from pacs.models import HeldObject, Location, Volume
 from pacs.models.storage import VolumeKind
-from pacs.storage.disk import Disk, Draft
+from pacs.storage.disk import Disk, Draft, sync_names
 from pacs.storage.places import Expected, Placed, Published
 from pacs.storage.protocol import Backend
 from pacs.storage.waiting import WaitingDraft
@@ -17,6 +18,7 @@ from radiology.errors import OutOfResources
 
 __all__ = [
     "Backend",
+    "CurrentVolume",
     "Disk",
     "Draft",
     "Expected",
@@ -29,7 +31,10 @@ __all__ = [
     "folder_of",
     "open_mapped_object",
     "open_object",
+    "sync_names",
 ]
+
+VOLUME_SECONDS = 1.0
 
 _backends: dict[tuple[object, ...], Backend] = {}
 _lock = threading.Lock()
@@ -44,7 +49,7 @@ def folder_of(volume: Volume) -> Path:
 
 def backend(volume: Volume) -> Backend:
     """What reads and writes `volume`, one a process."""
-    key: tuple[object, ...] = (volume.pk, str(folder_of(volume)), volume.reserve)
+    key: tuple[object, ...] = (volume.pk, volume.kind, volume.path, str(settings.SINAR_DATA), volume.reserve)
     if volume.kind == VolumeKind.S3:
         key += (
             os.getpid(),
@@ -78,6 +83,22 @@ def current_volume() -> Volume:
     if volume is None:
         raise OutOfResources("No volume takes new objects: make one active under Volumes in the administration.")
     return volume
+
+
+class CurrentVolume:
+    """`current_volume` for who begins many objects: it is looked for once a second."""
+
+    def __init__(self) -> None:
+        self._found: Volume | None = None
+        self._until = 0.0
+
+    def __call__(self) -> Volume:
+        """Raises OutOfResources when there is none."""
+        found = self._found
+        if found is None or time.monotonic() > self._until:
+            found = self._found = current_volume()
+            self._until = time.monotonic() + VOLUME_SECONDS
+        return found
 
 
 def open_object(*, location: Placed) -> BinaryIO:

@@ -1,12 +1,16 @@
 """Objects as files under one folder, durable before anybody is told so.
 
-    incoming/<key>.part                         being written; its writer holds a lock on it
+    incoming/<key>.part                         begun or being written; its writer holds a lock on it
     incoming/<key>.<note>.<SHA-256>.received    complete, acknowledged; it stays until its row is committed
     2026/11/23/15/52/<key>.dcm                  published
 
 A key is a UUIDv7, and the published path follows from the key alone. Publishing makes a second link
 to the same file; the first goes once the database row is committed. So whatever a crash leaves is in
 incoming/, and its key says where the other link would be.
+
+A small object is acknowledged when its file is synced, if the name that it was begun under was synced before
+(`sync_names`). A power cut may then take back the name that says so; but its head says it too, with the SHA-256
+of a complete object, and `Disk.recover` gives it that name again.
 """
 
 import contextlib
@@ -14,13 +18,16 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
 import stat
+import struct
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -32,10 +39,15 @@ if TYPE_CHECKING:
     from pacs.storage.protocol import Backend
 
 SYNC_FILE_RANGE_WRITE = 2
+# At the end of the head of what is acknowledged before its new name is synced: this word, the SHA-256, the note.
+MARK = struct.Struct("<16s32s48s")
+MARKED = b"acknowledged".ljust(16, b"\0")
 ACKNOWLEDGED = ".received"
 # Smaller objects are hashed when they are complete, and if it takes longer than to say so, while they are synced.
 HASHED_AT_END = 4 * 1024 * 1024
 HASHED_ASIDE = 64 * 1024
+# So much is held in memory, and written with the head at once: most objects that are no images.
+HELD = 64 * 1024
 HASHED_AT_ONCE = 1024 * 1024
 # So much is given to the disk at once, while the next bytes come: the sync at the end has then little to wait for.
 WRITE_OUT_EVERY = 64 * 1024
@@ -81,17 +93,36 @@ class Draft:
         self._checked = 0
         self._written_out = 0
         self.head_size = head_size
-        self.path = disk.incoming / f"{self.key.hex}.part"
+        self.is_named = False  # across a power cut
+        self._is_marked = False
+        self._linked = False
+        self._held: bytearray | None = bytearray()  # what is not in the file yet: all of it, or nothing
+        self._name = f"{disk.incoming}/{self.key.hex}.part"
         disk.require_space(0)
         try:
-            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            self._file = os.open(self._name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise out_of_resources(error) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        os.lseek(self._file, head_size, os.SEEK_SET)
+
+    @property
+    def path(self) -> Path:
+        """The file in incoming/, which has all that was written."""
+        self._put_held()
+        return Path(self._name)
+
+    def exists(self) -> bool:
+        """Whether nobody has taken the file away."""
+        return os.path.exists(self._name)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`."""
+        if self._held is not None:
+            if self.size + len(chunk) <= HELD:
+                self._held += chunk
+                self.size += len(chunk)
+                return
+            self._put_held()
         if self.size - self._checked > SPACE_CHECK_EVERY:
             self.disk.require_space(len(chunk))
             self._checked = self.size
@@ -99,20 +130,45 @@ class Draft:
             self._hash_written()
             self._hash.update(chunk)
             self._hashed += len(chunk)
-        view = memoryview(chunk)
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError as error:
-            raise out_of_resources(error) from error
+        self._put(chunk, self.head_size + self.size)
         self.size += len(chunk)
         if self.size - self._written_out >= WRITE_OUT_EVERY:
             write_out(self._file, self.head_size + self._written_out, self.size - self._written_out)
             self._written_out = self.size
 
     def fileno(self) -> int:
-        """The descriptor, for mapping what was written."""
+        """The descriptor of the file, which has all that was written."""
+        self._put_held()
         return self._file
+
+    @contextlib.contextmanager
+    def contents(self) -> "Iterator[tuple[bytes | mmap.mmap, int]]":
+        """What was written, to be read within the block, and how much is in front of it."""
+        if self._held is not None:
+            yield bytes(self._held), 0
+            return
+        with mmap.mmap(self._file, self.head_size + self.size, access=mmap.ACCESS_READ) as mapped:
+            yield mapped, self.head_size
+
+    def _put_held(self) -> None:
+        held, self._held = self._held, None
+        if held and self._file >= 0:
+            self._put(held, self.head_size)
+
+    def _put_head(self, head: bytes) -> None:
+        if len(head) != self.head_size:
+            raise ValueError("the head has not the size that was reserved")
+        held, self._held = self._held, None
+        self._put(head + held if held else head, 0)
+
+    def _put(self, data: bytes | bytearray | memoryview, position: int) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                count = os.pwrite(self._file, view, position)
+                view, position = view[count:], position + count
+        except OSError as error:
+            raise out_of_resources(error) from error
 
     def sha256(self) -> bytes:
         """Of what `write` got."""
@@ -123,6 +179,9 @@ class Draft:
         return self._hash.digest()
 
     def _hash_written(self) -> None:
+        if self._held is not None and not self._hashed:
+            self._hash.update(self._held)
+            self._hashed = self.size
         while self._hashed < self.size:
             chunk = os.pread(self._file, HASHED_AT_ONCE, self.head_size + self._hashed)
             if not chunk:
@@ -130,40 +189,39 @@ class Draft:
             self._hash.update(chunk)
             self._hashed += len(chunk)
 
-    def seal(self, head: bytes) -> None:
-        """Write the head in front and sync the file: its bytes survive a power cut from here on."""
-        self._write_head(head)
+    def seal(self, head: bytes, *, note: str = "") -> None:
+        """Write the head in front and sync the file: its bytes survive a power cut from here on.
+
+        With a `note` it will be acknowledged under that.
+        """
+        if note and self.is_named and self._held is not None:
+            head = head[: -MARK.size] + MARK.pack(MARKED, self.sha256(), note.encode())
+            self._is_marked = True
         if self.size - self._hashed > HASHED_ASIDE:
             self._hashing = _hashers.submit(self._hash_written)
         else:
             self._hash_written()
+        self._put_head(head)
         try:
             os.fsync(self._file)
         except OSError as error:
             raise out_of_resources(error) from error
 
-    def acknowledge(self, note: str) -> Path:
+    def acknowledge(self, note: str) -> str:
         """Close the sealed file and keep it, across a power cut, until its WaitingDraft is settled.
 
-        `note`, which must be without dots and slashes, becomes part of its name.
+        `note`, which must be without dots and slashes and the one that it was sealed with, becomes part of its name.
         """
         try:
-            path = self.path.with_name(f"{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}")
-            os.rename(self.path, path)
-            sync_folder(path.parent)
+            path = f"{self.disk.incoming}/{self.key.hex}.{note}.{self.sha256().hex()}{ACKNOWLEDGED}"
+            os.rename(self._name, path)
+            if not self._is_marked:
+                sync_folder(self.disk.incoming)
         except OSError as error:
             raise out_of_resources(error) from error
         finally:
             self.abandon()  # whatever it is called by now: nobody could file or clear it while we hold its lock
         return path
-
-    def _write_head(self, head: bytes) -> None:
-        if len(head) != self.head_size:
-            raise ValueError("the head has not the size that was reserved")
-        try:
-            os.pwrite(self._file, head, 0)
-        except OSError as error:
-            raise out_of_resources(error) from error
 
     def copy_from(self, source: "Backend", path: str) -> bool:
         """Have the volume itself copy a whole file from another, head included, instead of write and seal.
@@ -175,10 +233,11 @@ class Draft:
     def publish(self) -> str:
         """Link the file to its lasting path, which is returned; `Disk.sync` makes the link durable."""
         relative = path_of(self.key)
-        target = self.disk.root / relative
+        target = f"{self.disk.root}/{relative}"
         try:
-            self.disk.make_folder(target.parent)
-            os.link(self.path, target)
+            self.disk.make_folder(os.path.dirname(target))
+            os.link(self._name, target)
+            self._linked = True
         except FileExistsError:
             pass
         except OSError as error:
@@ -192,7 +251,8 @@ class Draft:
     def discard(self) -> None:
         """Remove the link in incoming/ and close. Safe to call twice."""
         if self._file >= 0:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name)
         self.abandon()
 
     def abandon(self) -> None:
@@ -211,7 +271,7 @@ class Disk:
         self.root = root
         self.incoming = root / "incoming"
         self.reserve = reserve
-        self._known: set[Path] = set()
+        self._known: set[str] = set()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -299,18 +359,19 @@ class Disk:
         if state.f_bavail * state.f_frsize < self.reserve + size or (state.f_files and not state.f_favail):
             raise OutOfResources("The archive's disk is full: free some space or lower the volume's reserve.")
 
-    def make_folder(self, folder: Path) -> None:
+    def make_folder(self, folder: str) -> None:
         """Make `folder` and those above it, each synced in its parent.
 
         One that exists is synced once too: whoever made it may not have come that far.
         """
         missing = []
-        while folder not in self._known and folder != self.root:
+        while folder not in self._known and folder != str(self.root):
             missing.append(folder)
-            folder = folder.parent
+            folder = os.path.dirname(folder)
         for each in reversed(missing):
-            each.mkdir(exist_ok=True)
-            sync_folder(each.parent)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(each)
+            sync_folder(os.path.dirname(each))
         with self._lock:
             if len(self._known) > 1000:
                 self._known.clear()
@@ -340,11 +401,52 @@ class Disk:
                 continue
         return found
 
+    def recover(self, *, head_size: int) -> int:
+        """Give what was acknowledged the name that a power cut took back; how many there were."""
+        recovered = 0
+        try:
+            for part in self.incoming.glob("*.part"):
+                with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    name = _acknowledged_name(file, part, head_size)
+                    if name:
+                        part.rename(part.with_name(name))
+                        recovered += 1
+            if recovered:
+                sync_folder(self.incoming)
+        except OSError as error:
+            raise out_of_resources(error) from error
+        return recovered
+
     def clear(self, key: uuid.UUID, *, published: bool) -> None:
         """Remove an abandoned draft; its lasting link too, unless a row points there."""
         if not published:
             self.remove(path_of(key))
         (self.incoming / f"{key.hex}.part").unlink(missing_ok=True)
+
+
+def sync_names(drafts: Sequence[Draft]) -> None:
+    """Make the names of new drafts of one disk durable, all at once, so that nobody must wait for theirs later."""
+    try:
+        for folder in {draft.disk.incoming for draft in drafts}:
+            sync_folder(folder)
+    except OSError as error:
+        raise out_of_resources(error) from error
+    for draft in drafts:
+        draft.is_named = True
+
+
+def _acknowledged_name(file: BufferedReader, part: Path, head_size: int) -> str:
+    """What a draft is called that was acknowledged; empty if it was not, or is not complete."""
+    if os.fstat(file.fileno()).st_size <= head_size:
+        return ""
+    word, digest, note = MARK.unpack(os.pread(file.fileno(), MARK.size, head_size - MARK.size))
+    if word != MARKED:
+        return ""
+    file.seek(head_size)
+    if hashlib.file_digest(file, "sha256").digest() != digest:
+        return ""
+    return f"{part.stem}.{note.rstrip(bytes(1)).decode('ascii')}.{digest.hex()}{ACKNOWLEDGED}"
 
 
 def _order(entry: "tuple[bool, os.DirEntry[str]]") -> str:
@@ -357,7 +459,7 @@ def write_out(file: int, position: int, size: int) -> None:
     _libc.sync_file_range(file, ctypes.c_long(position), ctypes.c_long(size), SYNC_FILE_RANGE_WRITE)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """fsync a directory, so that the names in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,11 +1,14 @@
 """An object that was acknowledged and not yet filed, opened again."""
 
+import contextlib
 import fcntl
+import mmap
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-from pacs.storage.disk import Disk, Draft, path_of
+from pacs.storage.disk import HELD, Disk, Draft, path_of
 
 
 class WaitingDraft(Draft):
@@ -18,28 +21,44 @@ class WaitingDraft(Draft):
 
     def __init__(self, disk: Disk, path: Path, *, head_size: int) -> None:
         self.disk = disk
-        self.path = path
+        self._name = str(path)
         self.head_size = head_size
         key, self.note, self._digest, _suffix = path.name.split(".")
         self.key = uuid.UUID(hex=key)
         self._linked = False
         self._hashing = None
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._held = None
+        self._file = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.stat(path)  # whoever had the lock until now may have settled it
-            self.size = os.fstat(self._file).st_size - head_size
+            os.stat(self._name)  # whoever had the lock until now may have settled it
+            self._beginning = os.pread(self._file, head_size + HELD + 1, 0)
+            whole = len(self._beginning)
+            self.size = (whole if self._is_whole else os.fstat(self._file).st_size) - head_size
         except BaseException:
             self.abandon()
             raise
 
+    @property
+    def _is_whole(self) -> bool:
+        return len(self._beginning) <= self.head_size + HELD
+
+    @property
+    def head(self) -> bytes:
+        """What stands before its sender's bytes."""
+        return self._beginning[: self.head_size]
+
+    @contextlib.contextmanager
+    def contents(self) -> Iterator[tuple[bytes | mmap.mmap, int]]:
+        if self._is_whole:
+            yield self._beginning, self.head_size
+            return
+        with super().contents() as found:
+            yield found
+
     def sha256(self) -> bytes:
         """As its sender's bytes were hashed when they came."""
         return bytes.fromhex(self._digest)
-
-    def publish(self) -> str:
-        self._linked = not os.path.exists(self.disk.root / path_of(self.key))
-        return super().publish()
 
     def retract(self) -> None:
         """Take the lasting link back, if it is this draft's: that of one who died may have a row by now."""
@@ -54,5 +73,6 @@ class WaitingDraft(Draft):
         """Remove the file in incoming/, for a committed row has these bytes; the lasting link too if it has none."""
         if not published:
             self.disk.remove(path_of(self.key))
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._name)
         self.abandon()

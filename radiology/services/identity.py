@@ -9,6 +9,7 @@ from django.db import connection, models
 from radiology.dicom import PersonName, fold, parse_da
 from radiology.models import IdentifierKind, Patient, PatientIdentifier, PatientNameWord, Site
 from radiology.services.patients import derived_values, name_words
+from radiology.services.rows import Sought
 from radiology.services.survivors import hold_survivor, survivor_of
 
 
@@ -25,6 +26,12 @@ class OtherIdentifier:
         issuer = self.issuer.casefold()
         return next((kind for word, kind in KINDS.items() if word in issuer), IdentifierKind.OTHER)
 
+
+_NUMBERED = Sought(
+    Patient,
+    "site_id = %s AND patient_id = %s AND provisional_for = ''"
+    " AND (%s::varchar = '' OR issuer_of_patient_id IN ('', %s::varchar)) ORDER BY id LIMIT 3",
+)
 
 # What stands in the issuer of numbers that everybody knows; SATUSEHAT writes .../id/nik.
 KINDS = {
@@ -77,7 +84,10 @@ def patient_for_study(*, site: Site, identity: Identity, study_instance_uid: str
         return _provisional(site, identity, study_instance_uid)
     known = patients_numbered(site, identity)
     if not known:
-        _insert(site, identity, provisional_for="")
+        made = _insert(site, identity, provisional_for="")
+        if made is not None:  # no one else sees it, so no merge can take it away
+            _keep_identifiers(made, identity)
+            return made
         known = patients_numbered(site, identity)
     if len(known) == 1 and means(known[0], identity):
         patient = hold_survivor(known[0])
@@ -133,10 +143,8 @@ def insert_missing(rows: Sequence[models.Model], *, returning: str) -> dict[Any,
 
 def patients_numbered(site: Site, identity: Identity) -> list[Patient]:
     """The patients whom this id may mean, merged ones too: a key without issuer matches any issuer."""
-    found = Patient.objects.filter(site=site, patient_id=identity.patient_id, provisional_for="")
-    if identity.issuer_of_patient_id:
-        found = found.filter(issuer_of_patient_id__in=["", identity.issuer_of_patient_id])
-    patients = list(found.order_by("id")[:3])
+    issuer = identity.issuer_of_patient_id
+    patients = _NUMBERED(site.pk, identity.patient_id, issuer, issuer)
     exact = [each for each in patients if each.issuer_of_patient_id == identity.issuer_of_patient_id]
     return exact or patients
 
@@ -161,7 +169,8 @@ def _keep_identifiers(patient: Patient, identity: Identity) -> None:
         )
 
 
-def _insert(site: Site, identity: Identity, *, provisional_for: str) -> None:
+def _insert(site: Site, identity: Identity, *, provisional_for: str) -> Patient | None:
+    """The new patient; None when there is one by now."""
     patient = Patient(
         site=site,
         patient_id=identity.patient_id,
@@ -172,10 +181,13 @@ def _insert(site: Site, identity: Identity, *, provisional_for: str) -> None:
         patient_sex=identity.patient_sex,
         **derived_values(patient_name=identity.patient_name, patient_birth_date=identity.patient_birth_date),
     )
-    made = insert_missing([patient], returning="public_id")
-    for patient_pk in made.values():
-        words = name_words(patient=patient_pk, patient_name=identity.patient_name)
-        PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+    pk = insert_missing([patient], returning="public_id").get(patient.public_id)
+    if pk is None:
+        return None
+    patient.pk, patient._state.adding, patient._state.db = pk, False, connection.alias
+    words = name_words(patient=pk, patient_name=identity.patient_name)
+    PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
+    return patient
 
 
 def _same_name(one: str, other: str) -> bool:

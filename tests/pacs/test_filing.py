@@ -10,15 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydicom.uid import generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pacs.dimse import backlog
 from pacs.models import HeldObject, Instance, Location, Volume
 from pacs.services import health
 from pacs.services.collect import collect_unfinished
-from pacs.services.filing import Filing, acknowledge, may_wait, overdue, wait_until_filed
-from pacs.services.store import Source, receive_part10, store_instance
-from pacs.storage import Disk, backend, open_object
+from pacs.services.filing import Filing, acknowledge, may_wait, note_of, overdue, wait_until_filed
+from pacs.services.incoming import begin_ahead
+from pacs.services.store import Source, receive, receive_part10, store_instance
+from pacs.storage import Disk, backend, current_volume, open_object
 from pacs.storage.waiting import WaitingDraft
 from radiology.errors import OutOfResources
 from radiology.models import AuditEvent, ResentDeleted, Site
@@ -199,9 +200,23 @@ def acknowledged(source: Source, data: bytes) -> Path:
     """The file of an object that was acknowledged and not filed."""
     with receive_part10(source=source) as incoming:
         incoming.write(data)
-        received = incoming.finish()
-    assert may_wait(received)
-    return acknowledge(received)
+        assert may_wait(incoming)
+        received = incoming.finish(note=note_of(source))
+    return Path(acknowledge(received))
+
+
+def acknowledged_ahead(source: Source, data: bytes) -> Path:
+    """The same in a file whose name was synced before the object came."""
+    (draft,) = begin_ahead(current_volume(), count=1)
+    with receive(source=source, transfer_syntax_uid=ExplicitVRLittleEndian, draft=draft) as incoming:
+        incoming.write(bare(data))
+        received = incoming.finish(note=note_of(source))
+    return Path(acknowledge(received))
+
+
+def after_a_power_cut(path: Path) -> Path:
+    """The new name of an acknowledged file was not synced: this is what it is called then."""
+    return path.rename(path.with_name(f"{path.name.partition('.')[0]}.part"))
 
 
 class TestFiling:
@@ -356,6 +371,94 @@ class TestFiling:
         assert Filing().run() == 1, "who sent it may send it again; what lies there is nobody's to keep locked"
 
 
+class TestPowerCut:
+    """What is acknowledged in a file whose name was synced ahead; its new name may be lost."""
+
+    def test_it_is_found_by_who_files_and_filed_once(self, source: Source, volume: Volume) -> None:
+        data = part10(ct())
+        left = after_a_power_cut(acknowledged_ahead(source, data))
+        assert Filing().run() == 1
+        assert not left.exists() and overdue(seconds=0) == 0
+        location = Location.objects.select_related("volume").get()
+        with open_object(location=location) as file:
+            assert bare(file.read()) == bare(data)
+        assert location.instance_ref.series_ref.source_ae_title == source.ae_title
+        assert Filing().run() == 0
+
+    def test_the_collector_that_comes_first_leaves_it(self, source: Source) -> None:
+        after_a_power_cut(acknowledged_ahead(source, part10(ct())))
+        assert collect_unfinished() == 0
+        assert Filing().run() == 1
+        assert Instance.objects.count() == 1
+
+    def test_both_names_may_be_there_and_are_one_object(self, source: Source, volume: Volume) -> None:
+        path = acknowledged_ahead(source, part10(ct()))
+        other = path.with_name(f"{path.name.partition('.')[0]}.part")
+        os.link(path, other)
+        assert Filing().run() == 1
+        assert Filing().run() == 1
+        assert not path.exists() and not other.exists()
+        assert Instance.objects.count() == 1
+        with open_object(location=Location.objects.select_related("volume").get()) as file:
+            assert file.read(132).endswith(b"DICM")
+
+    @pytest.mark.parametrize("damage", ["shorter", "longer", "other", "empty", "head"])
+    def test_what_is_not_complete_is_nobodys_object(self, source: Source, damage: str) -> None:
+        left = after_a_power_cut(acknowledged_ahead(source, part10(ct())))
+        whole = left.read_bytes()
+        left.write_bytes({
+            "shorter": whole[:-2],
+            "longer": whole + bytes(2),
+            "other": whole[:-100] + bytes(100),  # of which the disk got the size, not the bytes
+            "empty": b"",
+            "head": whole[:1024],
+        }[damage])  # fmt: skip
+        assert Filing().run() == 0
+        assert collect_unfinished() == 1
+        assert not left.exists() and not Instance.objects.exists()
+
+    def test_files_that_were_begun_ahead_are_no_objects(self, source: Source) -> None:
+        drafts = begin_ahead(current_volume(), count=3)
+        assert Filing().run() == 0 and collect_unfinished() == 0
+        assert all(draft.exists() for draft in drafts)
+        for draft in drafts:
+            draft.abandon()  # their process is killed
+        assert Filing().run() == 0 and overdue(seconds=0) == 0
+        assert collect_unfinished() == 3
+        assert not any(draft.exists() for draft in drafts)
+
+    def test_one_that_was_sealed_and_never_acknowledged_may_be_filed_too(self, source: Source) -> None:
+        (draft,) = begin_ahead(current_volume(), count=1)
+        with receive(source=source, transfer_syntax_uid=ExplicitVRLittleEndian, draft=draft) as incoming:
+            incoming.write(bare(part10(ct())))
+            received = incoming.finish(note=note_of(source))
+        received.draft.abandon()  # killed before the answer
+        assert Filing().run() == 1
+        assert Instance.objects.count() == 1
+
+    def test_one_that_waits_for_its_rows_is_not_taken_for_acknowledged(self, source: Source) -> None:
+        (draft,) = begin_ahead(current_volume(), count=1)
+        with receive(source=source, transfer_syntax_uid=ExplicitVRLittleEndian, draft=draft) as incoming:
+            incoming.write(bare(part10(ct())))
+            received = incoming.finish()
+        received.draft.abandon()
+        assert Filing().run() == 0
+        assert collect_unfinished() == 1
+
+    def test_the_names_are_synced_before_any_of_them_is_used(
+        self, source: Source, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(folder: Path) -> None:
+            raise OSError(5, "input/output error")
+
+        backend(current_volume()).require_space(0)  # the folders are there
+        with monkeypatch.context() as patch:
+            patch.setattr("pacs.storage.disk.sync_folder", broken)
+            with pytest.raises(OutOfResources):
+                begin_ahead(current_volume(), count=2)
+        assert collect_unfinished() == 0, "nothing is left of them"
+
+
 def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,7 +475,7 @@ def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
     path = tmp_path / "waiting"
     path.touch()
     assert waiting.has_room()
-    waiting.add(path)
+    waiting.add(str(path))
     assert waiting.has_room() and not pauses
     now[0] += 1.0
     assert not waiting.has_room() and pauses
@@ -381,7 +484,7 @@ def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
     assert not pauses
     path.unlink()
     assert waiting.has_room()
-    waiting.add(tmp_path)
+    waiting.add(str(tmp_path))
     now[0] += 1.0
     assert not waiting.has_room() and pauses, "it is waited for again"
     for descriptor in (reader, waiting.filer):
@@ -404,6 +507,17 @@ def test_nothing_is_acknowledged_before_its_sync(source: Source, monkeypatch: py
     monkeypatch.setattr(os, "rename", noted_rename)
     acknowledged(source, part10(ct()))
     assert said[-3:] == ["fsync", "rename", "fsync"]
+    said.clear()
+    acknowledged_ahead(source, part10(ct()))
+    assert said == ["fsync", "fsync", "rename"], "the folder with the name that it has from the beginning, the file"
+    said.clear()
+    (draft,) = begin_ahead(current_volume(), count=1)
+    with receive(source=source, transfer_syntax_uid=ExplicitVRLittleEndian, draft=draft) as incoming:
+        incoming.write(bare(part10(ct(side=512))))
+        received = incoming.finish(note=note_of(source))
+    acknowledge(received)
+    assert received.size > 64 * 1024
+    assert said == ["fsync", "fsync", "rename", "fsync"], "a large one is hashed while it is synced"
 
 
 def test_stores_echoes_and_queries_over_one_association_are_answered_in_order(dimse_server: Daemon) -> None:

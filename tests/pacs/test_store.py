@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
@@ -127,6 +128,38 @@ def test_storing_into_a_known_series_takes_few_queries(source: Source, django_as
     with django_assert_max_num_queries(12):  # type: ignore[operator]
         outcomes = store_instances(received=received)
     assert {each.outcome for each in outcomes} == {StoreOutcome.STORED}
+
+
+def test_many_new_studies_take_no_more_queries_for_the_images_that_follow_their_first(source: Source) -> None:
+    def batch(images: int) -> list[Received]:
+        studies = [(generate_uid(), generate_uid()) for _ in range(3)]
+        return [
+            take(source, part10(ct(StudyInstanceUID=study, SeriesInstanceUID=series, PatientID=study[-16:])))
+            for study, series in studies
+            for _ in range(images)
+        ]
+
+    asked = []
+    for images in (2, 10):
+        received = batch(images)
+        with CaptureQueriesContext(connection) as queries:
+            outcomes = store_instances(received=received)
+        assert {each.outcome for each in outcomes} == {StoreOutcome.STORED}
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
+    assert asked[1] < 100
+    assert sorted(Study.objects.values_list("number_of_study_related_instances", flat=True)) == [2, 2, 2, 10, 10, 10]
+
+
+def test_a_series_of_two_patients_is_told_apart_within_a_batch(source: Source) -> None:
+    study, series = generate_uid(), generate_uid()
+    objects = [
+        ct(StudyInstanceUID=study, SeriesInstanceUID=series, PatientID=patient, PatientName=name, PatientBirthDate=born)
+        for patient, name, born in [("1", "A^B", "19700101"), ("2", "C^D", "19800101")] * 2
+    ]
+    outcomes = store_instances(received=[take(source, part10(each)) for each in objects])
+    assert [each.outcome for each in outcomes] == [StoreOutcome.STORED, StoreOutcome.HELD] * 2
+    assert Instance.objects.count() == 2
 
 
 def test_the_same_object_again_changes_nothing(source: Source, archive: Path) -> None:
