@@ -13,7 +13,7 @@ import requests
 from dicomweb_client.api import DICOMwebClient
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, generate_uid
 
 from pacs.models import Location
 from pacs.services.store import Stored
@@ -89,7 +89,7 @@ def test_a_download_that_was_cut_goes_on(study: list[Stored], curl: Curl, tmp_pa
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000])
-def test_frames_leave_as_they_lie(web: requests.Session, web_server: Daemon, syntax: str) -> None:
+def test_frames_leave_as_they_lie(web: requests.Session, web_server: Daemon, syntax: UID) -> None:
     """Long ones, in one piece and in several fragments, alone and together."""
     count, side = 3, 320
     frames = [numpy.random.default_rng(each).bytes(side * side * 2) for each in range(count)]
