@@ -41,6 +41,7 @@ def test_what_was_done_is_accepted(mllp: MllpClient, peer: Hl7Peer) -> None:
         (message("ADT^A08", pid("N1"), processing="T"), "202", "MSH^1^11"),
         (message("ADT^A08", pid("N1"), processing="D"), "202", "MSH^1^11"),
     ],
+    ids=["BAR", "ZZZ", "no type", "A99", "A29", "A60", "version 3.0", "no version", "test", "debugging"],
 )
 def test_what_is_not_understood_is_rejected(mllp: MllpClient, raw: str, code: str, location: str) -> None:
     answer = mllp.ask(raw)

@@ -172,6 +172,19 @@ def test_a_zip_bomb_is_stopped(sender: ApiProgram, monkeypatch: pytest.MonkeyPat
         (zipped({"a.txt": b"text"}), "application/zip", 400, ""),
         (zipped({}), "application/zip", 400, ""),
     ],
+    ids=[
+        "empty",
+        "text as DICOM",
+        "JSON",
+        "plain text",
+        "no type",
+        "no ZIP",
+        "no boundary",
+        "another boundary",
+        "no file",
+        "ZIP of text",
+        "empty ZIP",
+    ],
 )
 def test_what_is_no_object_is_refused(
     sender: ApiProgram, content: bytes, content_type: str, status: int, field: str

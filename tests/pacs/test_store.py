@@ -307,6 +307,7 @@ def test_text_that_nothing_can_decode_is_stored(source: Source) -> None:
         (part10(ct(SOPClassUID=None)), CannotUnderstand),
         (part10(ct()).replace(b"1.2.826.0.1.3680043.8.498.", b"../../../../etc/passwd/../"), CannotUnderstand),
     ],
+    ids=["empty", "a PDF", "cut in the pixels", "cut in the head", "no instance", "no class", "a path for a UID"],
 )
 def test_what_is_no_object_is_refused_and_leaves_nothing(
     source: Source, archive: Path, file: bytes, error: type[Exception]
