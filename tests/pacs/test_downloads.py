@@ -25,7 +25,7 @@ def of_token(name: str) -> Client:
 
 @pytest.fixture
 def study(site: Site) -> str:
-    return store(site, part10(ct(side=8))).study_instance_uid
+    return store(site, part10(ct(side=256))).study_instance_uid
 
 
 @pytest.mark.parametrize("rest", ["", "/pixeldata"], ids=["long", "of unknown length"])
