@@ -21,7 +21,7 @@ from pacs.services.collect import has_row
 from pacs.services.incoming import Incoming, Received, Source, read_keys
 from pacs.services.part10 import HEAD_SIZE, MetaReader
 from pacs.services.store import StoreOutcome, store_instances
-from pacs.storage import Disk, WaitingDraft, backend
+from pacs.storage import Disk, WaitingDraft, backend, unmark
 from radiology.errors import OutOfResources
 from radiology.models import ResentDeleted, Site
 
@@ -129,6 +129,7 @@ class Filing:
         """File them together. One that fails is tried again by itself, and keeps nobody waiting."""
         drafts = list(self._open(disk, paths))
         try:
+            unmark(drafts)
             stored = store_instances(received=[self._received(volume, draft) for draft in drafts])
         except Exception as error:
             for draft in drafts:

@@ -13,7 +13,7 @@ from pacs.models.storage import VolumeKind
 from pacs.storage.disk import Disk, Draft, sync_names
 from pacs.storage.places import Expected, Placed, Published
 from pacs.storage.protocol import Backend
-from pacs.storage.waiting import WaitingDraft
+from pacs.storage.waiting import WaitingDraft, unmark
 from radiology.errors import OutOfResources
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "open_mapped_object",
     "open_object",
     "sync_names",
+    "unmark",
 ]
 
 VOLUME_SECONDS = 1.0

@@ -5,10 +5,10 @@ import fcntl
 import mmap
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pacs.storage.disk import HELD, Disk, Draft, path_of
+from pacs.storage.disk import HELD, MARK, MARKED, Disk, Draft, out_of_resources, path_of, sync_folder
 
 
 class WaitingDraft(Draft):
@@ -28,7 +28,7 @@ class WaitingDraft(Draft):
         self._linked = False
         self._hashing = None
         self._held = None
-        self._file = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = os.open(self._name, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.stat(self._name)  # whoever had the lock until now may have settled it
@@ -47,6 +47,17 @@ class WaitingDraft(Draft):
     def head(self) -> bytes:
         """What stands before its sender's bytes."""
         return self._beginning[: self.head_size]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether its head says what its name says."""
+        return self.head.startswith(MARKED, self.head_size - MARK.size)
+
+    def unmark(self) -> None:
+        """Leave it to the name, which must survive a power cut by now: the head is what readers get."""
+        nothing = bytes(MARK.size)
+        os.pwrite(self._file, nothing, self.head_size - MARK.size)
+        self._beginning = self.head[: -MARK.size] + nothing + self._beginning[self.head_size :]
 
     @contextlib.contextmanager
     def contents(self) -> Iterator[tuple[bytes | mmap.mmap, int]]:
@@ -76,3 +87,15 @@ class WaitingDraft(Draft):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name)
         self.abandon()
+
+
+def unmark(drafts: Sequence[WaitingDraft]) -> None:
+    """Take from their heads what is for nobody but `Disk.recover`. Raises OutOfResources."""
+    marked = [draft for draft in drafts if draft.is_marked]
+    try:
+        for folder in {draft.disk.incoming for draft in marked}:
+            sync_folder(folder)
+        for draft in marked:
+            draft.unmark()
+    except OSError as error:
+        raise out_of_resources(error) from error

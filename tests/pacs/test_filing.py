@@ -13,7 +13,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pacs.dimse import backlog
-from pacs.models import HeldObject, Instance, Location, Volume
+from pacs.models import HeldObject, Instance, Location, Study, Volume
 from pacs.services import health
 from pacs.services.collect import collect_unfinished
 from pacs.services.filing import Filing, acknowledge, may_wait, note_of, overdue, wait_until_filed
@@ -396,7 +396,7 @@ class TestPowerCut:
         other = path.with_name(f"{path.name.partition('.')[0]}.part")
         os.link(path, other)
         assert Filing().run() == 1
-        assert Filing().run() == 1
+        assert collect_unfinished() == 1, "the other name, which says nothing any more"
         assert not path.exists() and not other.exists()
         assert Instance.objects.count() == 1
         with open_object(location=Location.objects.select_related("volume").get()) as file:
@@ -416,6 +416,35 @@ class TestPowerCut:
         assert Filing().run() == 0
         assert collect_unfinished() == 1
         assert not left.exists() and not Instance.objects.exists()
+
+    @pytest.mark.parametrize("was_cut", [False, True])
+    def test_readers_get_what_the_other_way_stores(self, source: Source, was_cut: bool) -> None:
+        data = part10(ct())
+        path = acknowledged_ahead(source, data)
+        if was_cut:
+            after_a_power_cut(path)
+        assert Filing().run() == 1
+        with open_object(location=Location.objects.select_related("volume").get()) as file:
+            filed = file.read()
+        Study.objects.all().delete()
+        with receive(source=source, transfer_syntax_uid=ExplicitVRLittleEndian) as incoming:
+            incoming.write(bare(data))
+            store_instance(received=incoming.finish())
+        with open_object(location=Location.objects.select_related("volume").get()) as file:
+            assert filed == file.read()
+
+    def test_the_head_says_it_until_the_name_is_synced(self, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = acknowledged_ahead(source, part10(ct()))
+
+        def broken(folder: Path) -> None:
+            raise OSError(5, "input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pacs.storage.waiting.sync_folder", broken)
+            assert Filing().run() == 0
+        after_a_power_cut(path)
+        assert Filing().run() == 1
+        assert Instance.objects.count() == 1
 
     def test_files_that_were_begun_ahead_are_no_objects(self, source: Source) -> None:
         drafts = begin_ahead(current_volume(), count=3)
