@@ -10,7 +10,8 @@ incoming/, and its key says where the other link would be.
 
 A small object is acknowledged when its file is synced, if the name that it was begun under was synced before
 (`sync_names`). A power cut may then take back the name that says so; but its head says it too, with the SHA-256
-of a complete object, and `Disk.recover` gives it that name again.
+of a complete object, and `Disk.recover` gives it that name again. Who files it syncs the name and takes the mark out
+(`unmark`), before anybody reads the file.
 """
 
 import contextlib
