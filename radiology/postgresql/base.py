@@ -1,7 +1,7 @@
 """The backend: a pool that asks less, and statements that stay prepared."""
 
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -10,6 +10,8 @@ from django.db.backends.postgresql import base
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.backends.utils import CursorWrapper
 from psycopg_pool import ConnectionPool
+
+from radiology.postgresql import straight
 
 
 class Operations(DatabaseOperations):
@@ -36,6 +38,20 @@ class DatabaseWrapper(_Base):
         if is_new and pool is not None:
             pool._check = require_usable
         return pool
+
+    def rows_of(self, question: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows that `prepared_cursor` would give for a statement that never changes, without a cursor where nobody
+        listens and no transaction is still to begin.
+        """
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            if not self.execute_wrappers and not self.queries_logged and straight.may_ask(self.connection):
+                texts = straight.texts_of(values)
+                if texts is not None:
+                    return straight.ask(self.connection, question, texts)
+        with self.prepared_cursor() as cursor:
+            cursor.execute(question, values)
+            return cursor.fetchall() if cursor.description else []
 
     @contextmanager
     def prepared_cursor(self) -> Iterator[CursorWrapper]:

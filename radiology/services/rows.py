@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 from django.db import connection, models, transaction
+from django.db.models.base import ModelState
 
 # A statement takes 65,535 values.
 MOST_ROWS = 500
@@ -54,9 +55,7 @@ class Sought(Generic[M]):
         self._question = f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
 
     def __call__(self, *values: Any) -> list[M]:
-        with _database.prepared_cursor() as cursor:
-            cursor.execute(self._question, values)
-            return [self._row(row) for row in cursor.fetchall()]
+        return [self._row(row) for row in _database.rows_of(self._question, values)]
 
     def _row(self, values: tuple[Any, ...]) -> M:
         rows: list[Any] = []
@@ -89,7 +88,12 @@ class _Part:
         for place, field in self._converted:
             for convert in field.get_db_converters(connection):
                 values[place] = convert(values[place], None, connection)
-        return self.model.from_db(connection.alias, self._names, values)
+        # What `Model.from_db` comes to, where no signal is sent for new objects.
+        row = self.model.__new__(self.model)
+        row.__dict__.update(zip(self._names, values, strict=True))
+        row._state = state = ModelState()
+        state.adding, state.db = False, connection.alias
+        return row
 
 
 class Added(Generic[M]):
@@ -109,9 +113,12 @@ class Added(Generic[M]):
 
     def _insert(self, rows: Sequence[M]) -> None:
         values = [each.get_db_prep_save(each.pre_save(row, True), connection) for row in rows for each in self._fields]
-        with _database.prepared_cursor() if len(rows) == 1 else connection.cursor() as cursor:
-            cursor.execute(self._order(len(rows)), values)
-            keys = cursor.fetchall()
+        if len(rows) == 1:
+            keys = _database.rows_of(self._order(1), values)
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute(self._order(len(rows)), values)
+                keys = cursor.fetchall()
         for row, (key,) in zip(rows, keys, strict=True):
             row.pk = key
             row._state.adding, row._state.db = False, connection.alias
@@ -138,8 +145,7 @@ class Rewritten(Generic[M]):
 
     def __call__(self, row: M) -> None:
         values = [each.get_db_prep_save(getattr(row, each.attname), connection) for each in self._fields]
-        with _database.prepared_cursor() as cursor:
-            cursor.execute(self._order, [*values, row.pk])
+        _database.rows_of(self._order, [*values, row.pk])
 
 
 def _placeholder(field: Any) -> str:
