@@ -24,7 +24,10 @@ def record(
     succeeded: bool = True,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Append one event. `who` is a User, an ApiToken or any other caller (its text is kept)."""
+    """Append one event. `who` is a User, an ApiToken or any other caller (its text is kept).
+
+    That somebody searched or read is on the disk within a second, and nobody waits for it; all else is when this ends.
+    """
     appended = event_of(
         event=event,
         action=action,
@@ -36,7 +39,7 @@ def record(
         succeeded=succeeded,
         detail=detail,
     )
-    record_all([appended])
+    _add([appended], soon=action == AuditAction.READ or event.endswith(".search"))
 
 
 def record_all(events: Iterable[AuditEvent]) -> None:

@@ -1,5 +1,6 @@
 """The audit trail takes additions only, a month a partition."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +25,11 @@ def query(sql: str, *parameters: Any) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.fetchall()
+
+
+def order(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
 
 
 def partition_of(one: AuditEvent) -> str:
@@ -178,3 +184,45 @@ def test_two_workers_preparing_at_once_and_events_meanwhile() -> None:
 
     at_once(work, threads=6)
     assert AuditEvent.objects.filter(event="study.read").count() == 80
+
+
+class TestWhenALineIsOnTheDisk:
+    """Nobody waits for the line of what they read; for any other, whoever did it does."""
+
+    @pytest.fixture
+    def settled(self) -> Iterator[None]:
+        query("SELECT set_config('synchronous_commit', 'on', false)")
+        yield
+        query("SELECT set_config('synchronous_commit', 'off', false)")
+
+    @pytest.mark.usefixtures("committed_db", "settled")
+    @pytest.mark.parametrize(
+        ("name", "action", "waits"),
+        [
+            ("dicomweb.search", AuditAction.EXECUTE, False),
+            ("dicomweb.retrieve", AuditAction.READ, False),
+            ("study.delete", AuditAction.DELETE, True),
+        ],
+    )
+    def test_each_commits_in_its_way_and_the_next_statement_as_usual(
+        self, name: str, action: AuditAction, waits: bool
+    ) -> None:
+        way = "current_setting('synchronous_commit')"
+        order(
+            f"CREATE OR REPLACE FUNCTION pg_temp.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" PERFORM set_config('sinar.way', {way}, false); RETURN NULL; END $$; "
+            "CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON radiology_auditevent"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pg_temp.tell()"
+        )
+        try:
+            audit.record(event=name, action=action)
+        finally:
+            order("DROP TRIGGER tell ON radiology_auditevent")
+        assert AuditEvent.objects.filter(event=name).count() == 1
+        assert query("SELECT current_setting('sinar.way')") == [("on" if waits else "off",)]
+        assert query(f"SELECT {way}") == [("on",)]
+
+    @pytest.mark.django_db
+    def test_what_stands_around_it_waits_as_before(self, settled: None) -> None:
+        audit.record(event="dicomweb.search", action=AuditAction.EXECUTE)
+        assert query("SHOW synchronous_commit") == [("on",)]
