@@ -13,7 +13,7 @@ from rest_framework import authentication
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 
-from radiology.errors import NotAllowed, TooManyRequests
+from radiology.errors import NotAllowed, RadiologyError, TooManyRequests
 from radiology.models import ApiToken, AuditAction
 from radiology.services import audit, rates
 from radiology.services.access import token_of_text, user_of_password
@@ -35,12 +35,24 @@ class BearerAuthentication(BaseAuthentication):
         text = _header(request, "bearer")
         if text is None:
             return None
+        plain: Any = _plain(request)
+        if not hasattr(plain, "bearer"):  # it is counted once, whichever ways the request goes
+            plain.bearer = self._outcome(plain, text)
+        if isinstance(plain.bearer, Exception):
+            raise plain.bearer
+        return plain.bearer, plain.bearer
+
+    @staticmethod
+    def _outcome(request: HttpRequest, text: str) -> ApiToken | Exception:
         token = token_of_text(text=text)
-        if token is None:
-            _require_calm(_plain(request))
-            raise AuthenticationFailed("This token is unknown, expired or revoked.")
-        _admit(_plain(request), token)
-        return token, token
+        try:
+            if token is None:
+                _require_calm(request)
+                return AuthenticationFailed("This token is unknown, expired or revoked.")
+            _admit(request, token)
+        except RadiologyError as error:
+            return error
+        return token
 
     def authenticate_header(self, request: Any) -> str:
         return 'Bearer realm="Sinar", Basic realm="Sinar", charset="UTF-8"'

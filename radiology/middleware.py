@@ -55,15 +55,20 @@ class CallerMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if settings.SINAR_BEHIND_PROXY:
-            last = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-            with contextlib.suppress(ValueError):
-                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
+        self.believe_front_server(request)
         response = self.get_response(request)
         allowance = getattr(request, "allowance", None)
         for name, value in allowance.headers.items() if allowance else ():
             response[name] = value
         return response
+
+    @staticmethod
+    def believe_front_server(request: HttpRequest) -> None:
+        """Take the caller's address from it, if there is one."""
+        if settings.SINAR_BEHIND_PROXY:
+            last = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+            with contextlib.suppress(ValueError):
+                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(last))
 
 
 class SiteMiddleware:

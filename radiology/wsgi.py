@@ -1,12 +1,12 @@
 import os
 from importlib import import_module
 
+import django
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "radiology.settings.production")
+django.setup(set_prefix=False)
 
-from radiology.orthanc_port import OrthancPort
-
-application = OrthancPort(get_wsgi_application())
+handler = import_module("radiology.straight").Handler
+application = import_module("radiology.orthanc_port").OrthancPort(handler())
 import_module(settings.ROOT_URLCONF)  # every view, now and not with the first request

@@ -35,6 +35,8 @@ def frame_numbers(text: str) -> list[int]:
 class RetrieveFrames(DicomWebView):
     """Some frames of an instance, in the order asked for."""
 
+    goes_straight = True
+
     def get(self, request: Any, study: str, series: str, instance: str, frames: str) -> HttpResponseBase:
         numbers = frame_numbers(frames)
         location = location_of(

@@ -32,6 +32,8 @@ BLOCK = 1 << 20
 class RetrieveMetadata(DicomWebView):
     """Everything but the pixels, of a study, a series or an instance."""
 
+    goes_straight = True
+
     def get(self, request: Any, study: str, series: str = "", instance: str = "") -> HttpResponseBase:
         chosen = picture_type(accepted(request), [JSON, "application/json", XML])
         if chosen is None:

@@ -39,6 +39,8 @@ class RetrieveRendered(DicomWebView):
     Of a multi-frame image without a frame number: the representative frame, as GIF all of them.
     """
 
+    goes_straight = True
+
     def get(self, request: Any, study: str, series: str = "", instance: str = "", frames: str = "") -> HttpResponseBase:
         options = rendering_options(request)
         keywords, unknown = annotations(request)
@@ -117,6 +119,8 @@ class RetrieveRendered(DicomWebView):
 
 class RetrieveThumbnail(DicomWebView):
     """A small JPEG for a study, series, instance or frame; always something to show."""
+
+    goes_straight = True
 
     def get(self, request: Any, study: str, series: str = "", instance: str = "", frames: str = "") -> HttpResponseBase:
         if picture_type(accepted(request), ["image/jpeg"]) is None:

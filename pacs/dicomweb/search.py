@@ -81,6 +81,8 @@ INSTANCE_ATTRIBUTES = [
 class SearchView(DicomWebView):
     """What the three searches share."""
 
+    goes_straight = True
+
     level: Level
     attributes: list[str]
 
