@@ -9,9 +9,10 @@ SEND_FILE = "sinar.send_file"
 
 
 def send_file(response: Any, file: BinaryIO, offset: int, count: int) -> None:
-    """Send through Gunicorn's `response`. Raises OSError where the connection or the file ends before."""
+    """Send through a `radiology.web_response.Together`. Raises OSError where the connection or the file ends before."""
     if not response.headers_sent or response.is_chunked():
         raise ValueError("a file is sent behind the first piece of a body of known length")
+    response.flush()
     sent = response.sock.sendfile(file, offset=offset, count=count) if count else 0
     response.sent += sent
     if sent != count:

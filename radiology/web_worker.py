@@ -9,6 +9,7 @@ from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from radiology.send_file import SEND_FILE, send_file
+from radiology.web_response import Together
 
 # A client that asks one thing after another sends the next within this time of our answer.
 NEXT_SECONDS = 0.02
@@ -49,8 +50,10 @@ class WebWorker(ThreadWorker):
 
         def called(environ: dict[str, Any], start_response: Any) -> Any:
             response: Any = getattr(start_response, "__self__", None)
-            if type(response) is Response and not self.cfg.is_ssl and response.can_sendfile():
-                environ[SEND_FILE] = partial(send_file, response)
+            if type(response) is Response:
+                response.__class__ = Together
+                if not self.cfg.is_ssl and response.can_sendfile():
+                    environ[SEND_FILE] = partial(send_file, response)
             return application(environ, start_response)
 
         self.wsgi: Any = called
