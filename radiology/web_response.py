@@ -8,10 +8,11 @@ from gunicorn.http.wsgi import Response  # type: ignore[import-untyped]
 SMALL = 256 * 1024
 
 
-class Together(Response):  # type: ignore[misc]
+class Together(Response):
     """The head waits for the body's first piece: two writes would wake the client twice, once for nothing."""
 
     head = b""
+    headers_sent: bool
 
     def send_headers(self) -> None:
         if not self.headers_sent:
