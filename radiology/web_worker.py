@@ -19,8 +19,9 @@ class WebWorker(ThreadWorker):
     """Gunicorn's own gives a connection back to its main thread after each answer, and gets it from there again with
     the next request: that takes as long as a small answer. Here a thread stays for a moment, while others are free.
 
-    And it would hold the ports for as long as a request is in hand: whoever connects meanwhile waits for nobody, and
-    the next main process cannot listen.
+    And an orphan would hold the ports for as long as a request is in hand: whoever connects meanwhile waits for nobody,
+    and the next main process cannot listen. Nor would it tell clients that keep asking to come back by another
+    connection, and so cut them off at last.
     """
 
     def handle(self, conn: Any) -> Any:
@@ -41,6 +42,7 @@ class WebWorker(ThreadWorker):
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
         if not enabled and os.getppid() != self.ppid:
+            self.alive = False
             for listener in self.sockets:
                 listener.close()
 

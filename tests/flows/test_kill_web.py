@@ -1,9 +1,12 @@
 """The web server loses its main process or a worker: ports are given up at once, requests in hand finished."""
 
+import http.client
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,22 @@ def test_a_killed_worker_is_replaced_by_one_that_has_nothing_to_load(web):
 def seconds_of_cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_client_that_keeps_asking_is_sent_to_the_next_server(web):
+    wait_until(lambda: len(web.pids) == 2, what="both workers")
+    orphans = web.pids
+    with closing(http.client.HTTPConnection(web.host, web.port, timeout=20)) as client:
+        client.request("GET", "/healthz")
+        client.getresponse().read()
+        os.kill(web.pid, signal.SIGKILL)
+        answer = None
+        for _ in range(2_000):
+            client.request("GET", "/healthz")
+            answer = client.getresponse()
+            answer.read()
+            if answer.will_close:
+                break
+            time.sleep(0.005)
+        assert answer is not None and answer.status == 200 and answer.will_close, "no connection was cut, all were told"
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), seconds=30, what="the orphans' end")
