@@ -78,8 +78,10 @@ def not_modified(request: Any, *, etag: str, last_modified: datetime | None = No
     if tags is not None:
         opaque = etag.removeprefix("W/")
         return tags.strip() == "*" or opaque in (tag.removeprefix("W/") for tag in TAG.findall(tags))
-    since = parse_http_date_safe(request.META.get("HTTP_IF_MODIFIED_SINCE", ""))
-    return last_modified is not None and since is not None and int(last_modified.timestamp()) <= since
+    if last_modified is None or "HTTP_IF_MODIFIED_SINCE" not in request.META:
+        return False
+    since = parse_http_date_safe(request.META["HTTP_IF_MODIFIED_SINCE"])
+    return since is not None and int(last_modified.timestamp()) <= since
 
 
 def _headers(download: Download) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -66,11 +67,15 @@ def accepted(request: Any) -> list[MediaRange]:
     """The caller's ranges, best first: the `accept` parameter of the query before the header (PS3.18 8.3.3.1)."""
     query = [text.replace(" ", "+") if ";" not in text else text for text in request.GET.getlist("accept")]
     ranges = [entry for text in query for entry in parse_accept(text)]
-    header = parse_accept(request.META.get("HTTP_ACCEPT", ""))
-    by_quality = sorted(header, key=lambda entry: -entry.quality)
+    header = _by_quality(request.META.get("HTTP_ACCEPT", ""))
     if not ranges and not header:
         return [MediaRange("*/*")]
-    return ranges + [entry for entry in by_quality if entry.quality > 0]
+    return ranges + [entry for entry in header if entry.quality > 0]
+
+
+@lru_cache(256)
+def _by_quality(text: str) -> list[MediaRange]:
+    return sorted(parse_accept(text), key=lambda entry: -entry.quality)
 
 
 def parse_accept(text: str) -> list[MediaRange]:

@@ -289,7 +289,7 @@ class Disk:
 
     def open(self, path: str) -> BinaryIO:
         """A published file for reading. Raises FileNotFoundError."""
-        return open(self.root / path, "rb")
+        return open(os.path.join(self.root, path), "rb")
 
     def open_mapped(self, path: str, *, expected: Expected | None = None) -> BinaryIO:
         """A published file, which can be mapped as it lies there. Raises FileNotFoundError."""
