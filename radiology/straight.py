@@ -1,13 +1,15 @@
-"""The short way of what programs ask by the thousand: a view that only reads, called with a bearer token.
+"""The short way of what is asked by the thousand: a view that only reads, for a bearer token or who is signed in.
 
-Session, messages, forms and the like have no part in such a request, and what they and REST framework do around a view
-takes as long as the view. Here stands of it what is left: the host, the token with its client's limits, permission, and
-the headers of every answer. Whatever is not plainly right goes the long way, as if it had not been here; so each error
-has one place where it is made.
+Forms, messages and the like have no part in such a request, and what they and REST framework do around a view takes as
+long as the view. Here stands of it what is left: the host, who calls and within which limits, permission, language and
+time zone, and the headers of every answer. Whatever is not plainly right goes the long way, as if it had not been here;
+so each error has one place where it is made.
 """
 
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import get_user
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http.response import HttpResponseBase
@@ -19,11 +21,12 @@ from django.utils.cache import patch_vary_headers
 
 from radiology.authentication import BearerAuthentication
 from radiology.downloads import is_large
-from radiology.middleware import CallerMiddleware
+from radiology.middleware import CallerMiddleware, SiteMiddleware
+from radiology.models import ApiToken
+from radiology.sessions import SessionStore
 from radiology.web_policy import PolicyMiddleware
 
-# Of these an answer here has nothing; a browser's session, or a body.
-_OTHERS = ("HTTP_COOKIE", "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
+_BODY = ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
 _GOOD = (200, 304)
 
 
@@ -46,10 +49,7 @@ class GoesStraight(BaseHandler):
         return super().get_response(request) if response is None else response
 
     def _straight(self, request: Any) -> HttpResponseBase | None:
-        meta = request.META
-        if request.method != "GET" or not meta.get("HTTP_AUTHORIZATION", "").startswith("Bearer "):
-            return None
-        if any(meta.get(name) for name in _OTHERS):
+        if request.method != "GET" or any(request.META.get(name) for name in _BODY):
             return None
         response: Any = None
         try:
@@ -61,17 +61,15 @@ class GoesStraight(BaseHandler):
             CallerMiddleware.believe_front_server(request)
             if self._requires(request) is not None:
                 return None
+            request.user = _caller(request)
             view = view_class()
-            found = BearerAuthentication().authenticate(request)
-            request.user = found[0] if found else None
             if not all(permission().has_permission(request, view) for permission in view.permission_classes):
                 return None
-            language = translation.get_language_from_request(request)
-            translation.activate(language)
-            request.LANGUAGE_CODE = language
+            request.LANGUAGE_CODE = translation.get_language_from_request(request)
+            translation.activate(request.LANGUAGE_CODE)
             request.resolver_match = match
             view.setup(request, *match.args, **match.kwargs)
-            response = view.get(request, *match.args, **match.kwargs)
+            response = self._at_site(request, view)
             if response.status_code in _GOOD and not is_large(request, response):
                 return self._finished(request, response, view)
         except Exception:
@@ -80,6 +78,13 @@ class GoesStraight(BaseHandler):
             for close in response._resource_closers:
                 close()
         return None
+
+    @staticmethod
+    def _at_site(request: Any, view: Any) -> Any:
+        def viewed(request: Any) -> Any:
+            return view.get(request, *view.args, **view.kwargs)
+
+        return viewed(request) if isinstance(request.user, ApiToken) else SiteMiddleware(viewed)(request)
 
     def _finished(self, request: Any, response: Any, view: Any) -> HttpResponseBase:
         view.headers = view.default_response_headers
@@ -90,14 +95,28 @@ class GoesStraight(BaseHandler):
             response.headers["Content-Length"] = str(len(response.content))
         for finish in self._finish:
             response = finish(request, response)
-        for name, value in request.allowance.headers.items():
-            response.headers[name] = value
+        if isinstance(request.user, ApiToken):
+            for name, value in request.allowance.headers.items():
+                response.headers[name] = value
         response._resource_closers.append(request.close)
         return response
 
 
 class Handler(GoesStraight, WSGIHandler):
     """The one of the web server."""
+
+
+def _caller(request: Any) -> Any:
+    """The token, or the user of the session; None for whoever comes otherwise, or by both."""
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if "HTTP_AUTHORIZATION" in request.META:
+        found = None if request.COOKIES else BearerAuthentication().authenticate(request)
+        return found[0] if found else None
+    if not key:
+        return None
+    request.session = SessionStore(key)
+    user = get_user(request)
+    return None if request.session.modified else user
 
 
 def _nothing(request: Any) -> Any:

@@ -2,18 +2,21 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.test.client import ClientHandler
 from django.test.utils import override_settings
+from django.utils import timezone
 
 from pacs.services.store import Stored
-from radiology.models import ApiClient, ApiToken, AuditEvent, Patient, Site
+from radiology.models import ApiClient, ApiToken, AuditEvent, Patient, Site, User
 from radiology.services import rates
 from radiology.straight import GoesStraight
-from tests.factories import make_token
+from tests.factories import make_token, make_user
 from tests.pacs.dicomweb import address, body, store
 from tests.pacs.objects import ct, part10
 
@@ -183,11 +186,50 @@ def test_who_comes_without_tls_is_sent_there(stored: Stored, token: str) -> None
     assert (response.status_code, straight.went) == (301, False)
 
 
-def test_a_browser_that_is_signed_in_goes_the_long_way(stored: Stored, token: str) -> None:
-    straight = StraightClient()
-    straight.cookies["sessionid"] = "something"
-    response = straight.get(address(stored, "/frames/1"), headers={"Authorization": f"Bearer {token}"})
-    assert (response.status_code, straight.went) == (200, False)
+class TestWhoIsSignedIn:
+    @pytest.fixture
+    def cookie(self) -> str:
+        person = Client()
+        person.force_login(make_user("dr.ani", role="radiologist", language="id"))
+        return person.cookies["sessionid"].value
+
+    @pytest.mark.parametrize(
+        "path", ["/frames/1", "/rendered", "/rendered?annotation=patient", "/thumbnail", "/metadata"]
+    )
+    def test_the_answer_is_the_same(self, stored: Stored, cookie: str, path: str) -> None:
+        short, long, went = _both(address(stored, path), Cookie=f"sessionid={cookie}")
+        assert went
+        assert short == long
+        assert (short[0], short[1]["Content-Language"]) == (200, "id")
+
+    def test_a_search_is_theirs(self, stored: Stored, cookie: str) -> None:
+        short, long, went = _both("/dicom-web/studies?limit=1", Cookie=f"sessionid={cookie}", Accept=JSON)
+        assert went
+        assert short == long
+        assert {each.agent for each in AuditEvent.objects.filter(event="dicomweb.search")} == {"dr.ani"}
+
+    @pytest.mark.parametrize("end", ["gone", "over", "inactive", "another password"])
+    def test_from_the_next_request_on_nothing_is_theirs(self, stored: Stored, cookie: str, end: str) -> None:
+        user = User.objects.get(username="dr.ani")
+        if end == "gone":
+            Session.objects.all().delete()
+        elif end == "over":
+            Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+        elif end == "inactive":
+            User.objects.update(is_active=False)
+        else:
+            user.set_password("another one, and long")
+            user.save()
+        short, long, went = _both(address(stored, "/frames/1"), Cookie=f"sessionid={cookie}")
+        assert not went
+        assert short == long
+        assert short[0] in (401, 403)
+
+    def test_whoever_brings_a_token_as_well_goes_the_long_way(self, stored: Stored, cookie: str, token: str) -> None:
+        headers = {"Authorization": f"Bearer {token}", "Cookie": f"sessionid={cookie}"}
+        short, long, went = _both(address(stored, "/frames/1"), **headers)
+        assert not went
+        assert short == long
 
 
 def test_searches_stand_in_the_trail(stored: Stored, token: str) -> None:
