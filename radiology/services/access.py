@@ -33,7 +33,8 @@ WRONG_PASSWORDS_WITHIN = 300
 _TOKENS = Sought(
     ApiToken,
     "token_sha256 = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %s) AND is_active",
-    related={"client": ()},
+    fields=["client", "prefix", "scopes", "last_used_at"],
+    related={"client": ["name", "site", "is_active", "addresses", "requests_per_minute"]},
 )
 _remembered: dict[bytes, tuple[float, int, str]] = {}
 _lock = threading.Lock()
