@@ -55,12 +55,14 @@ def value_writer(tag: str, vr: str) -> Callable[[Any], str]:
                 return f"{start}{encode_basestring(value)}]}}"
         elif type(value) is int:
             return f"{start}{value}]}}"
-        elif value is None:
+        elif value is None or value == []:
             return empty
+        elif type(value) is list and all(type(each) is str for each in value):
+            return f"{start}{','.join(map(encode_basestring, value))}]}}"
         return element_text(tag, element(vr, value))
 
     def write_name(value: Any) -> str:
-        if not value:
+        if value == "":
             return empty
         if type(value) is str and "=" not in value and "\\" not in value and (name := name_groups(value)[0]):
             return f'{start}{{"Alphabetic":{encode_basestring(name)}}}]}}'

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Sum
 
-from pacs.models import RequestAttributes, Study
+from pacs.models import RequestAttributes
 from pacs.services.answer_text import element, element_text, value_writer
 from pacs.services.attributes import BY_KEYWORD, UNIQUE, Attribute, Kind, Level, attribute, known_at, path
 from pacs.services.overlay import Element
+from pacs.services.patient_counts import Counts, patient_counts
 from pacs.services.stored_values import Columns, OtherAttributes
 from radiology.models import PatientIdentifier
 from radiology.services.rows import SoughtValues
@@ -21,7 +21,7 @@ from radiology.services.rows import SoughtValues
 Row = Sequence[Any]
 # Rows of other tables by the key of what they belong to.
 Related = Mapping[str, Mapping[int, Any]]
-ElementOf = Callable[[Row, Related], Element]
+ValuesOf = Callable[[Row, Related], list[Any]]
 Part = tuple[str, str, int]
 _IDENTIFIERS, _REQUEST_ATTRIBUTES = (
     SoughtValues(model, (owner, *BY_KEYWORD[keyword].items.values()), f"{owner} = ANY(%s::bigint[]) ORDER BY id")
@@ -30,6 +30,8 @@ _IDENTIFIERS, _REQUEST_ATTRIBUTES = (
         (RequestAttributes, "series_ref_id", "RequestAttributesSequence"),
     )
 )
+COUNTS = [f"NumberOfPatientRelated{what}" for what in ("Studies", "Series", "Instances")]
+NOTHING_COUNTED = Counts()
 NAMED_IN_ADDRESS = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
 
 
@@ -38,7 +40,7 @@ class _Told:
     """An attribute as answers tell it: of a row, as an object and as text."""
 
     tag: str
-    element: ElementOf
+    element: Callable[[Row, Related], Element]
     text: Callable[[Row, Related], str]
 
 
@@ -69,7 +71,12 @@ class Answers:
         self._patient = self.columns(path(level, Level.PATIENT) + "id")
         self._needed = {each.column or each.kind.value for each in known}
         self._series = self.columns(path(level, Level.SERIES) + "id") if "request_attributes" in self._needed else 0
-        self._counted = any(each.keyword.startswith("NumberOfPatientRelated") for each in known)
+        self._counted = any(each.keyword in COUNTS for each in known)
+        self._always = {
+            "RetrieveAETitle": settings.DIMSE["AE_TITLE"],
+            "InstanceAvailability": "ONLINE",
+            "SpecificCharacterSet": "ISO_IR 192",
+        }
         self._told = [self._telling(each) for each in known]
         self._tags = {each.tag for each in self._told}
 
@@ -107,90 +114,82 @@ class Answers:
         if "request_attributes" in self._needed:
             found["request_attributes"] = _grouped(_REQUEST_ATTRIBUTES(list({row[self._series] for row in rows})))
         if self._counted:
-            counts = (
-                Study.objects.visible_to(self.who)
-                .filter(patient_ref__in=patients)
-                .values("patient_ref")
-                .annotate(
-                    Studies=Count("pk"),
-                    Series=Sum("number_of_study_related_series"),
-                    Instances=Sum("number_of_study_related_instances"),
-                )
-            )
-            found["counts"] = {each["patient_ref"]: each for each in counts}
+            found["counts"] = patient_counts(self.who, patients)
         return found
 
     def _telling(self, each: Attribute) -> _Told:
         tag, vr = each.tag, each.vr
         write = value_writer(tag, vr)
+        if each.kind is Kind.JSON:
+            found = self._from_json(each)
+            return _Told(tag, found, lambda row, _: element_text(tag, found(row)))
         if each.kind in (Kind.COLUMN, Kind.SET):
             place = self.columns(path(self.level, each.level) + each.column)
             return _Told(tag, lambda row, _: element(vr, row[place]), lambda row, _: write(row[place]))
-        if each.kind is Kind.JSON:
-            return _by_element(tag, self._from_json(each))
-        if each.kind is Kind.ITEM:
-            prefix = path(self.level, each.level)
-            parts = _parts(each.items, [self.columns(prefix + column) for column in each.items.values()])
-            return _by_element(tag, lambda row, _: element(vr, [item] if _has_value(item := _item(row, parts)) else []))
-        if each.column == "request_attributes":
-            return _by_element(tag, self._requests(each))
-        if each.column == "identifiers":
-            return _by_element(tag, self._identifiers(each))
-        if each.keyword.startswith("NumberOfPatientRelated"):
-            patient, what = self._patient, each.keyword.removeprefix("NumberOfPatientRelated")
-            return _by_element(
-                tag, lambda row, related: element(vr, related["counts"].get(row[patient], {}).get(what, 0))
-            )
-        if each.keyword == "RetrieveURL":
-            address = self._address()
-            return _Told(tag, lambda row, _: element(vr, address(row)), lambda row, _: write(address(row)))
-        always = {
-            "RetrieveAETitle": settings.DIMSE["AE_TITLE"],
-            "InstanceAvailability": "ONLINE",
-            "SpecificCharacterSet": "ISO_IR 192",
-        }[each.keyword]
-        found, text = element(vr, always), write(always)
-        return _Told(tag, lambda row, _: found, lambda row, _: text)
-
-    def _from_json(self, each: Attribute) -> ElementOf:
-        assert self._others is not None
-        others, level, tag, empty = self._others, each.level, each.tag, {"vr": each.vr}
-        return lambda row, _: others.one(row.__getitem__, level, tag) or empty
-
-    def _requests(self, each: Attribute) -> ElementOf:
-        series, parts = self._series, _parts(each.items, range(1, 1 + len(each.items)))
-        return lambda row, related: element(
-            each.vr, [_item(item, parts) for item in related["request_attributes"].get(row[series], ())]
+        if each.keyword in self._always:
+            always = element(vr, self._always[each.keyword])
+            text = element_text(tag, always)
+            return _Told(tag, lambda row, _: always, lambda row, _: text)
+        value = self._value(each)
+        return _Told(
+            tag, lambda row, related: element(vr, value(row, related)), lambda row, related: write(value(row, related))
         )
 
-    def _identifiers(self, each: Attribute) -> ElementOf:
+    def _value(self, each: Attribute) -> Callable[[Row, Related], Any]:
+        """What works out the values of an attribute that are no column."""
+        if each.kind is Kind.ITEM:
+            return self._made_of_columns(each)
+        if each.column == "request_attributes":
+            series, parts = self._series, _parts(each.items, range(1, 1 + len(each.items)))
+            return lambda row, related: [
+                _item(item, parts) for item in related["request_attributes"].get(row[series], ())
+            ]
+        if each.column == "identifiers":
+            return self._identifiers(each)
+        if each.keyword in COUNTS:
+            patient, place = self._patient, COUNTS.index(each.keyword)
+            return lambda row, related: related["counts"].get(row[patient], NOTHING_COUNTED)[place]
+        return self._address()
+
+    def _from_json(self, each: Attribute) -> Callable[..., Element]:
+        assert self._others is not None
+        others, level, tag, empty = self._others, each.level, each.tag, {"vr": each.vr}
+        return lambda row, *_: others.one(row.__getitem__, level, tag) or empty
+
+    def _made_of_columns(self, each: Attribute) -> ValuesOf:
+        prefix = path(self.level, each.level)
+        parts = _parts(each.items, [self.columns(prefix + column) for column in each.items.values()])
+
+        def found(row: Row, _: Related) -> list[Any]:
+            item = _item(row, parts)
+            return [item] if any("Value" in part for part in item.values()) else []
+
+        return found
+
+    def _identifiers(self, each: Attribute) -> ValuesOf:
         """Of the patient's row, and what was received: in the sequence the latter where there is none else."""
         assert self._others is not None
         sequence = BY_KEYWORD["OtherPatientIDsSequence"].items
         patient, others, parts = self._patient, self._others, _parts(sequence, range(1, 1 + len(sequence)))
 
-        def found(row: Row, related: Related) -> Element:
+        def found(row: Row, related: Related) -> list[Any]:
             identifiers = related["identifiers"].get(row[patient], ())
             received = others.one(row.__getitem__, Level.PATIENT, each.tag).get("Value", [])
             if each.vr == "SQ":
-                return element(each.vr, [_item(item, parts) for item in identifiers] or received)
-            return element(each.vr, list(dict.fromkeys([*(value for _, value, _ in identifiers), *received])))
+                return [_item(item, parts) for item in identifiers] or received
+            return list(dict.fromkeys([*(value for _, value, _ in identifiers), *received]))
 
         return found
 
-    def _address(self) -> Callable[[Row], str]:
+    def _address(self) -> Callable[[Row, Related], str]:
         """RetrieveURL of a row."""
         if not self._base_url or self.level == Level.PATIENT:
-            return lambda row: ""
+            return lambda row, _: ""
         steps = [(NAMED_IN_ADDRESS[each], self._uid(each)) for each in list(Level)[1 : self.level.depth + 1]]
-        return lambda row: self._base_url + "".join(f"/{name}/{row[place]}" for name, place in steps)
+        return lambda row, _: self._base_url + "".join(f"/{name}/{row[place]}" for name, place in steps)
 
     def _uid(self, level: Level) -> int:
         return self.columns(path(self.level, level) + BY_KEYWORD[UNIQUE[level]].column)
-
-
-def _by_element(tag: str, found: ElementOf) -> _Told:
-    return _Told(tag, found, lambda row, related: element_text(tag, found(row, related)))
 
 
 def _grouped(rows: Sequence[Row]) -> dict[int, list[Row]]:
@@ -209,7 +208,3 @@ def _parts(items: Mapping[str, str], places: Iterable[int]) -> list[Part]:
 
 def _item(row: Row, parts: Iterable[Part]) -> dict[str, Element]:
     return {tag: element(vr, row[place]) for tag, vr, place in parts}
-
-
-def _has_value(item: Mapping[str, Element]) -> bool:
-    return any("Value" in each for each in item.values())

@@ -24,7 +24,8 @@ from pacs.services.studies_of_numbers import studies_of_numbers
 from radiology.guest import Guest
 from radiology.models import Site
 
-FIRST_PAGE = 100
+# A statement more costs as much as a hundred rows more.
+FIRST_PAGE = 200
 PAGE = 500
 DAY = timedelta(days=1)
 
@@ -138,7 +139,9 @@ class Search:
         columns = [name.removeprefix("-") for name in order]
         tests = self.criteria.tests
         found = read.of(self._found(), tested=[*columns, *self.criteria.tested])
-        found = found.order_by(*expressions(order)).filter(self._within_site(order))
+        found = found.order_by(*expressions(order))
+        if within := self._within_site(order):
+            found = found.filter(within)
         if place is not None:
             found = found.filter(behind(order, place.values))
         branches = self._branches()
@@ -146,7 +149,7 @@ class Search:
         offset -= skipped_in_sql
         for branch in branches:
             first = FIRST_PAGE if limit is None else min(limit, size)
-            pending = found.filter(branch)
+            pending = found.filter(branch) if branch else found
             page = self._next(pending, branch, order, place.values if place else None, first, skipped_in_sql)
             while page:
                 kept = [row for row in page if _accepted(tests, read.value_of(row))] if tests else page

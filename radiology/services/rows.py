@@ -89,7 +89,20 @@ class _Part:
         return self.model.from_db(connection.alias, self._names, values)
 
 
-class SoughtValues:
+class Statement:
+    """Calling it with values gives the rows of a statement, as tuples."""
+
+    def __init__(self, question: str) -> None:
+        self._question = question
+
+    def __call__(self, *values: Any) -> list[Any]:
+        with _database.prepared_cursor() as cursor:
+            cursor.execute(self._question, values)
+            found: list[Any] = cursor.fetchall()
+            return found
+
+
+class SoughtValues(Statement):
     """As `Sought`, but gives tuples of what stands in some columns.
 
     These are named by their paths in the ORM; rows on the way come along.
@@ -114,12 +127,10 @@ class SoughtValues:
             if hasattr(field, "from_db_value"):
                 self._converted.append((len(columns), field.get_db_converters(connection)))
             columns.append(f'"{meta.db_table}"."{field.column}"')
-        self._question = f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}'
+        super().__init__(f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}')
 
-    def __call__(self, *values: Any) -> list[Sequence[Any]]:
-        with _database.prepared_cursor() as cursor:
-            cursor.execute(self._question, values)
-            found: list[Any] = cursor.fetchall()
+    def __call__(self, *values: Any) -> list[Any]:
+        found = super().__call__(*values)
         return [self._row(row) for row in found] if self._converted else found
 
     def _row(self, answer: tuple[Any, ...]) -> list[Any]:
