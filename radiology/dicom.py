@@ -47,6 +47,15 @@ def fold(text: str) -> str:
     return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).split())
 
 
+def name_groups(raw: str) -> tuple[str, str, str]:
+    """Alphabetic, ideographic and phonetic group of a PN value, trailing delimiters removed."""
+    if "=" not in raw:
+        return raw.strip().rstrip("^").strip(), "", ""
+    parts = [part.strip().rstrip("^").strip() for part in raw.split("=")[:3]]
+    parts += [""] * (3 - len(parts))
+    return parts[0], parts[1], parts[2]
+
+
 @dataclass(frozen=True)
 class PersonName:
     """A PN value (PS3.5 6.2.1): up to three component groups of up to five components each."""
@@ -56,9 +65,7 @@ class PersonName:
     @property
     def groups(self) -> tuple[str, str, str]:
         """Alphabetic, ideographic and phonetic group, trailing delimiters removed."""
-        parts = [part.strip().rstrip("^").strip() for part in self.raw.split("=")[:3]]
-        parts += [""] * (3 - len(parts))
-        return parts[0], parts[1], parts[2]
+        return name_groups(self.raw)
 
     def components(self, group: int = 0) -> tuple[str, str, str, str, str]:
         """Family, given, middle, prefix and suffix of one group."""

@@ -13,9 +13,9 @@ from integrations.orthanc.identifiers import identifiers_of
 from integrations.orthanc.lookup import COLLECTIONS, TYPES, rows_of
 from integrations.orthanc.resources import described
 from integrations.orthanc.tags import Form, tag_of
-from pacs.services.answers import Objects
-from pacs.services.attributes import BY_TAG, Kind, Level
+from pacs.services.attributes import BY_TAG, Kind, Level, path
 from pacs.services.query import Search
+from pacs.services.stored_values import value_of_model
 from radiology.errors import InvalidValue, NotDone
 from radiology.models import AuditAction, Patient
 
@@ -49,7 +49,7 @@ class Find(OrthancView):
         if field(given, "Labels", list, []) and given.get("LabelsConstraint", "All") != "None":
             rows: Iterator[Any] = iter(())  # nothing has a label here
         elif exact:
-            rows = _cut(_exactly(search.rows(), keys), limit, since)
+            rows = _cut(_exactly(search, keys), limit, since)
         else:
             rows = search.rows(limit=limit or None, offset=since)
         self.record("find", AuditAction.EXECUTE, detail={"level": level.value})
@@ -96,19 +96,18 @@ def _cut(rows: Iterator[Any], limit: int, since: int) -> Iterator[Any]:
             yield row
 
 
-def _exactly(rows: Iterator[Any], keys: dict[str, str]) -> Iterator[Any]:
+def _exactly(search: Search, keys: dict[str, str]) -> Iterator[Any]:
     """Of what was found those whose names match letter by letter; other attributes always do."""
     patterns = []
     for tag, value in keys.items():
         attribute = BY_TAG.get(tag)
         if attribute is not None and attribute.vr == "PN" and attribute.kind is Kind.COLUMN:
             parts = (re.escape(part).replace(r"\*", ".*").replace(r"\?", ".") for part in value.split("\\"))
-            patterns.append((attribute, re.compile("|".join(parts), re.DOTALL)))
-    for row in rows:
-        objects = Objects.of(row)
-        if all(
-            pattern.fullmatch(getattr(objects.at(attribute.level), attribute.column)) for attribute, pattern in patterns
-        ):
+            place = path(search.level, attribute.level) + attribute.column
+            patterns.append((place, re.compile("|".join(parts), re.DOTALL)))
+    for row in search.rows():
+        value_of = value_of_model(row)
+        if all(pattern.fullmatch(value_of(place)) for place, pattern in patterns):
             yield row
 
 

@@ -111,9 +111,9 @@ def is_stable(moment: datetime) -> bool:
 def _tags(
     here: OfOneSite, level: Level, rows: Sequence[Any], names: Iterable[str], form: Form, *, with_empty: bool = False
 ) -> list[dict[str, Any]]:
-    answers = Answers(here, level, tuple(names)).page(rows)
+    answers = Answers(here, level, tuple(names))
     found = []
-    for answer in answers:
+    for answer in answers.page(answers.columns.of_models(rows)):
         kept = {tag: element for tag, element in answer.items() if with_empty or tag in ALWAYS or text_of(element)}
         found.append(formatted(kept, form))
     return found

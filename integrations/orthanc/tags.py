@@ -9,8 +9,8 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from integrations.orthanc.access import flag
 from pacs.models import Location
-from pacs.services.answers import texts
 from pacs.services.metadata import metadata_of
+from pacs.services.stored_values import texts
 
 # Longer texts are left out, as in Orthanc (ORTHANC_MAXIMUM_TAG_LENGTH).
 LONGEST = 256

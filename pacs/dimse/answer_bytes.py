@@ -1,7 +1,8 @@
 """Answers as bytes, many times faster than by way of pydicom's data sets: lists are asked for all day long."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydicom.charset import convert_encodings, custom_encoders
@@ -12,6 +13,7 @@ from pacs.services.json_encoding import SPECIFIC_CHARACTER_SET
 _ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _BINARY = {"FD": "<d", "FL": "<f", "SL": "<l", "SS": "<h", "UL": "<L", "US": "<H"}
+_KNOWN = _ASCII | _TEXT | _BINARY.keys()
 # Explicit VR with a length of four bytes (PS3.5 7.1.2).
 _LONG = frozenset({"SQ", "UC", "UT"})
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -53,18 +55,21 @@ def _written(attributes: Mapping[str, dict[str, Any]], inherited: str, is_implic
     for tag, element in sorted(attributes.items()):
         vr, values = element["vr"], element.get("Value", ())
         value = _sequence(values, codec, is_implicit_vr) if vr == "SQ" else _value(vr, values, codec)
-        group, number = tag[:4], tag[4:]
-        if number == "0000":  # the group's length, which would have to be true
-            raise _NotHere
-        parts.append(bytes.fromhex(group)[::-1] + bytes.fromhex(number)[::-1])
-        if is_implicit_vr:
-            parts.append(_LENGTH.pack(len(value)))
-        elif vr in _LONG:
-            parts += (vr.encode(), b"\x00\x00", _LENGTH.pack(len(value)))
-        else:
-            parts += (vr.encode(), _SHORT.pack(len(value)))
-        parts.append(value)
+        start, length = _start(tag, vr, is_implicit_vr)
+        parts += (start, length(len(value)), value)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=2048)
+def _start(tag: str, vr: str, is_implicit_vr: bool) -> tuple[bytes, Callable[[int], bytes]]:
+    """What an element begins with, and what then writes its length."""
+    group, number = tag[:4], tag[4:]
+    if number == "0000":  # the group's length, which would have to be true
+        raise _NotHere
+    start = bytes.fromhex(group)[::-1] + bytes.fromhex(number)[::-1]
+    if is_implicit_vr:
+        return start, _LENGTH.pack
+    return (start + vr.encode() + b"\x00\x00", _LENGTH.pack) if vr in _LONG else (start + vr.encode(), _SHORT.pack)
 
 
 def _sequence(items: Any, codec: str, is_implicit_vr: bool) -> bytes:
@@ -76,6 +81,8 @@ def _sequence(items: Any, codec: str, is_implicit_vr: bool) -> bytes:
 
 
 def _value(vr: str, values: Any, codec: str) -> bytes:
+    if not values and vr in _KNOWN:
+        return b""
     if vr in _TEXT:
         texts = texts_of(vr, values)
         if vr == "PN":
@@ -83,6 +90,8 @@ def _value(vr: str, values: Any, codec: str) -> bytes:
         encoded = "\\".join(texts).encode(codec)
     elif vr in _ASCII:
         encoded = "\\".join(texts_of(vr, values)).encode("ascii")
+        if vr == "UI" and b" " in encoded:  # which pydicom takes away
+            raise _NotHere
     elif vr in _BINARY:
         return b"".join(struct.pack(_BINARY[vr], each) for each in values)
     else:

@@ -9,8 +9,9 @@ from pacs.dimse.answer_encoding import AnswerEncoding, only
 from pacs.dimse.identifiers import CHARACTER_SET, QUERY_LEVEL, TIME_ZONE, keys_of, text_of
 from pacs.models import ApplicationEntity
 from pacs.services.attributes import REQUIRED, UNIQUE, Level, attribute
+from pacs.services.criteria import Keys
 from pacs.services.metadata import Attributes
-from pacs.services.query import Keys, Search
+from pacs.services.query import Search
 from radiology.dicom import encodings, parse_offset
 from radiology.errors import InvalidValue
 

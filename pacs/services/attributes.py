@@ -27,6 +27,14 @@ class Level(StrEnum):
 
 
 _DEPTHS = {level: depth for depth, level in enumerate(Level)}
+# The ORM's names of the rows above.
+_UP = {Level.STUDY: "patient_ref__", Level.SERIES: "study_ref__", Level.INSTANCE: "series_ref__"}
+
+
+def path(level: Level, above: Level) -> str:
+    """The ORM's path from a row of `level` to the row of `above` that it belongs to."""
+    levels = list(Level)
+    return "".join(_UP[each] for each in reversed(levels[above.depth + 1 : level.depth + 1]))
 
 
 class Kind(Enum):

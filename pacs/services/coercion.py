@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from pacs.models import Instance, Series, Study
-from pacs.services.answers import element
+from pacs.services.answer_text import element
 from pacs.services.attributes import BY_KEYWORD
 from pacs.signals import studies_changed
 from radiology.models import Patient

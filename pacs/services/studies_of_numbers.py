@@ -4,14 +4,14 @@ It finds what `pacs.services.query` finds for a PatientID without wild cards and
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from pacs.models import Study
-from pacs.services.answers import UNANSWERED
-from pacs.services.attributes import Level
+from pacs.services.stored_values import Columns, Models
 from radiology.guest import Guest
 from radiology.models import Patient
-from radiology.services.rows import Sought
+from radiology.services.rows import Sought, SoughtValues
 
 # The number of a merged patient means the survivor. Sites are spelled out because the index begins with them. What is
 # found is put in order by itself: else a small limit may tempt the planner to look through the newest studies of all.
@@ -35,32 +35,31 @@ _OF_NUMBERS = """
 """
 
 
-def _sought(*, with_json: bool, for_answers: bool) -> Sought[Study]:
-    def read(model: Any, level: Level) -> list[str]:
-        left = {*(UNANSWERED[level] if for_answers else ()), *(() if with_json else ("attributes",))}
-        return [each.name for each in model._meta.concrete_fields if each.name not in left]
-
-    patient = read(Patient, Level.PATIENT)
-    return Sought(Study, _OF_NUMBERS, fields=read(Study, Level.STUDY), related={"patient_ref": patient})
+# Of so many sets of columns the statement stays written.
+MOST_READINGS = 64
 
 
-_KINDS = {
-    (with_json, for_answers): _sought(with_json=with_json, for_answers=for_answers)
-    for with_json in (False, True)
-    for for_answers in (False, True)
-}
+def studies_of_numbers(*, who: Any, numbers: Sequence[str], most: int, read: Models | Columns) -> list[Any]:
+    """At most so many studies that `who` may see of patients with one of these numbers, newest first, read so.
 
-
-def studies_of_numbers(
-    *, who: Any, numbers: Sequence[str], most: int, with_json: bool, for_answers: bool
-) -> list[Study]:
-    """At most so many studies that `who` may see of patients with one of these numbers, newest first.
-
-    Their patients come along; the JSON of other attributes `with_json`; `for_answers` only what those want. Guests
-    have rules of their own: not for them.
+    Guests have rules of their own: not for them.
     """
     if isinstance(who, Guest) or not who.may("studies.read"):
         return []
     site = None if who.sees_every_site else who.site_id
     sites = None if site is None else [site]
-    return _KINDS[with_json, for_answers](sites, list(numbers), site, site, most)
+    found = _values(read.paths) if isinstance(read, Columns) else _models(read.with_json)
+    return list(found(sites, list(numbers), site, site, most))
+
+
+@lru_cache(maxsize=MOST_READINGS)
+def _values(paths: tuple[str, ...]) -> SoughtValues:
+    return SoughtValues(Study, paths, _OF_NUMBERS)
+
+
+@lru_cache
+def _models(with_json: bool) -> Sought[Study]:
+    def read(model: Any) -> list[str]:
+        return [each.name for each in model._meta.concrete_fields if with_json or each.name != "attributes"]
+
+    return Sought(Study, _OF_NUMBERS, fields=read(Study), related={"patient_ref": read(Patient)})

@@ -46,10 +46,7 @@ class Sought(Generic[M]):
             owner = self._parts[places[above]].model._meta
             link: Any = owner.get_field(name)
             part = _Part(link.related_model, read, link=link, owner=places[above], first=self._parts[-1].end)
-            joins += (
-                f' INNER JOIN "{part.table}" ON "{part.table}"."{part.model._meta.pk.column}" ='
-                f' "{owner.db_table}"."{link.column}"'
-            )
+            joins += _join(link, owner)
             places[path] = len(self._parts)
             self._parts.append(part)
         columns = [column for part in self._parts for column in part.columns]
@@ -96,6 +93,64 @@ class _Part:
         row._state = state = ModelState()
         state.adding, state.db = False, connection.alias
         return row
+
+
+class Statement:
+    """Calling it with values gives the rows of a statement, as tuples."""
+
+    def __init__(self, question: str) -> None:
+        self._question = question
+
+    def __call__(self, *values: Any) -> list[Any]:
+        with _database.prepared_cursor() as cursor:
+            cursor.execute(self._question, values)
+            found: list[Any] = cursor.fetchall()
+            return found
+
+
+class SoughtValues(Statement):
+    """As `Sought`, but gives tuples of what stands in some columns.
+
+    These are named by their paths in the ORM; rows on the way come along.
+    """
+
+    def __init__(self, model: Any, paths: Iterable[str], condition: str) -> None:
+        models_at, joins = {"": model}, ""
+        columns: list[str] = []
+        self._converted: list[tuple[int, Any]] = []
+        for path in paths:
+            steps = path.split("__")
+            for depth in range(1, len(steps)):
+                above, here = "__".join(steps[: depth - 1]), "__".join(steps[:depth])
+                if here in models_at:
+                    continue
+                owner = models_at[above]._meta
+                link: Any = owner.get_field(steps[depth - 1])
+                models_at[here] = link.related_model
+                joins += _join(link, owner)
+            meta = models_at["__".join(steps[:-1])]._meta
+            field: Any = meta.pk if steps[-1] == "pk" else meta.get_field(steps[-1])
+            if hasattr(field, "from_db_value"):
+                self._converted.append((len(columns), field.get_db_converters(connection)))
+            columns.append(f'"{meta.db_table}"."{field.column}"')
+        super().__init__(f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}')
+
+    def __call__(self, *values: Any) -> list[Any]:
+        found = super().__call__(*values)
+        return [self._row(row) for row in found] if self._converted else found
+
+    def _row(self, answer: tuple[Any, ...]) -> list[Any]:
+        values = list(answer)
+        for place, converters in self._converted:
+            for convert in converters:
+                values[place] = convert(values[place], None, connection)
+        return values
+
+
+def _join(link: Any, owner: Any) -> str:
+    """Along a foreign key from the table of `owner`."""
+    meta = link.related_model._meta
+    return f' INNER JOIN "{meta.db_table}" ON "{meta.db_table}"."{meta.pk.column}" = "{owner.db_table}"."{link.column}"'
 
 
 class Added(Generic[M]):

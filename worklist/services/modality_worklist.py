@@ -12,11 +12,11 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from pacs.services.answers import Element
 from pacs.services.attributes import keyword_of
+from pacs.services.criteria import Keys
 from pacs.services.keyset import Place, behind
 from pacs.services.matching import MATCHED_VR, Matcher, Text, parse
-from pacs.services.query import Keys
+from pacs.services.overlay import Element
 from worklist.models import ScheduledProcedureStep
 from worklist.services.start_interval import DATE, TIME, StartInterval
 from worklist.services.worklist_attributes import (

@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from pacs.models import ApplicationEntity
-from pacs.services.query import Keys
+from pacs.services.criteria import Keys
 from radiology.models import AuditAction, Job
 from radiology.services import audit
 from radiology.services.jobs import handles

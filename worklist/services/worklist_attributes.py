@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from pacs.services.answers import Element, element
+from pacs.services.answer_text import element
+from pacs.services.overlay import Element
 from radiology.dicom import fit
 from radiology.models import PatientIdentifier
 from worklist.models import ScheduledProcedureStep

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from pacs.models import ApplicationEntity
-from pacs.services.query import Keys
+from pacs.services.criteria import Keys
 from radiology.dicom import PersonName, parse_offset
 from radiology.models import AuditEvent, Patient
 from worklist.models import OPEN, Device, ScheduledProcedureStep, WorklistQuery
