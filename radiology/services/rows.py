@@ -102,10 +102,8 @@ class Statement:
         self._question = question
 
     def __call__(self, *values: Any) -> list[Any]:
-        with _database.prepared_cursor() as cursor:
-            cursor.execute(self._question, values)
-            found: list[Any] = cursor.fetchall()
-            return found
+        found: list[Any] = _database.rows_of(self._question, values)
+        return found
 
 
 class SoughtValues(Statement):
