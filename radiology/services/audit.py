@@ -39,7 +39,7 @@ def record(
         succeeded=succeeded,
         detail=detail,
     )
-    _add([appended], soon=action == AuditAction.READ or event.endswith(".search"))
+    _add([appended], soon=action == AuditAction.READ or event.endswith((".search", ".find")))
 
 
 def record_all(events: Iterable[AuditEvent]) -> None:

@@ -200,6 +200,7 @@ class TestWhenALineIsOnTheDisk:
         ("name", "action", "waits"),
         [
             ("dicomweb.search", AuditAction.EXECUTE, False),
+            ("dicom.find", AuditAction.EXECUTE, False),
             ("dicomweb.retrieve", AuditAction.READ, False),
             ("study.delete", AuditAction.DELETE, True),
         ],
