@@ -128,8 +128,8 @@ class PatientModality(models.Model):
     away, and some may stand twice: they narrow, and the studies are asked themselves.
     """
 
-    patient_ref = models.ForeignKey(Patient, models.CASCADE, related_name="+")
-    modality = KeyField(max_length=16, blank=False)
+    patient_ref = models.ForeignKey(Patient, models.CASCADE, verbose_name=_("patient"), related_name="+")
+    modality = KeyField(_("modality"), max_length=16, blank=False)
 
     class Meta:
         verbose_name = _("modality of a patient")
