@@ -84,12 +84,9 @@ def _value(vr: str, values: Any, codec: str) -> bytes:
     if not values and vr in _KNOWN:
         return b""
     if vr in _TEXT:
-        texts = texts_of(vr, values)
-        if vr == "PN":
-            texts = [text.rstrip("=") for text in texts]
-        encoded = "\\".join(texts).encode(codec)
+        encoded = _text(vr, values).encode(codec)
     elif vr in _ASCII:
-        encoded = "\\".join(texts_of(vr, values)).encode("ascii")
+        encoded = _text(vr, values).encode("ascii")
         if vr == "UI" and b" " in encoded:  # which pydicom takes away
             raise _NotHere
     elif vr in _BINARY:
@@ -97,3 +94,11 @@ def _value(vr: str, values: Any, codec: str) -> bytes:
     else:
         raise _NotHere
     return encoded + (b"\x00" if vr == "UI" else b" ") if len(encoded) % 2 else encoded
+
+
+def _text(vr: str, values: Any) -> str:
+    if vr == "PN":
+        return "\\".join(text.rstrip("=") for text in texts_of(vr, values))
+    if type(values) is list and len(values) == 1 and type(values[0]) is str:
+        return str(values[0])
+    return "\\".join(texts_of(vr, values))

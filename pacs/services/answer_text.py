@@ -17,9 +17,9 @@ _dumped = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def element(vr: str, value: Any) -> Element:
     """One attribute of the model; a text of several values is split at its backslashes."""
+    values: list[Any]
     if isinstance(value, str):
-        values: list[Any] = [value] if vr in ONE_TEXT else value.split("\\")
-        values = values if value else []
+        values = [] if not value else [value] if "\\" not in value or vr in ONE_TEXT else value.split("\\")
     else:
         values = list(value) if isinstance(value, list) else [] if value is None else [value]
     if vr == "PN":

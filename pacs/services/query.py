@@ -24,7 +24,7 @@ from pacs.services.studies_of_numbers import studies_of_numbers
 from radiology.guest import Guest
 from radiology.models import Site
 
-# A statement more costs as much as a hundred rows more.
+# To ask once more costs more than to read a hundred rows more.
 FIRST_PAGE = 200
 PAGE = 500
 DAY = timedelta(days=1)

@@ -1,9 +1,11 @@
 """What stands in a row and in the rows above it, whether it was read as a model or as a tuple of some columns."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 
 from pacs.services.attributes import Level, path
 from pacs.services.overlay import Element, laid_over
@@ -13,6 +15,11 @@ from radiology.dicom import NAME_GROUPS
 ValueOf = Callable[[Any], Any]
 # Levels on which other attributes are kept as JSON; an overlay lies over those of studies and series.
 JSON_LEVELS = (Level.PATIENT, Level.STUDY, Level.SERIES)
+
+
+def is_json(name: str) -> bool:
+    """Whether a column, named by its path, holds the JSON of other attributes."""
+    return name.endswith(("attributes", "overlay"))
 
 
 def value_of_model(row: Any) -> ValueOf:
@@ -45,7 +52,10 @@ class Models:
 
 
 class Columns:
-    """Rows read as tuples of some columns: calling it with a path of the ORM adds one, and gives its place."""
+    """Rows read as tuples of some columns: calling it with a path of the ORM adds one, and gives its place.
+
+    JSON comes as text: of most rows, most of it is empty or not looked at.
+    """
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
@@ -61,7 +71,7 @@ class Columns:
         """The query that reads rows so; `tested` are looked at of each."""
         for name in tested:
             self(name)
-        return found.values_list(*self._places)
+        return found.values_list(*(Cast(name, TextField()) if is_json(name) else name for name in self._places))
 
     def value_of(self, row: Sequence[Any]) -> ValueOf:
         """What stands at paths of the ORM, of a tuple."""
@@ -95,20 +105,29 @@ class OtherAttributes:
         if level not in self._laid:
             return {}
         overlay, attributes = self._laid[level]
-        return laid_over(value(overlay), value(attributes))
+        return laid_over(_parsed(value(overlay)), _parsed(value(attributes)))
 
     def one(self, value: ValueOf, level: Level, tag: str) -> Element:
         """One attribute, empty where there is none; those of a patient stand on the study too."""
         if level == Level.PATIENT:
             found = value(self._patient)
-            if tag in found:
+            if tag in found and tag in (found := _parsed(found)):
                 return found[tag] or {}
             level = Level.STUDY
         if level not in self._laid:
             return {}
         overlay, attributes = self._laid[level]
-        laid = value(overlay).get("attributes", {})
-        return (laid[tag] if tag in laid else value(attributes).get(tag)) or {}
+        laid, found = value(overlay), value(attributes)
+        if tag not in found and not _parsed(laid):
+            return {}
+        laid = _parsed(laid).get("attributes", {})
+        return (laid[tag] if tag in laid else _parsed(found).get(tag)) or {}
+
+
+def _parsed(found: Any) -> dict[str, Any]:
+    """JSON that may still be text."""
+    parsed: dict[str, Any] = found if isinstance(found, dict) else {} if found == "{}" else json.loads(found)
+    return parsed
 
 
 def texts(found: Element) -> list[str]:

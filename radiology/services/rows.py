@@ -109,13 +109,12 @@ class Statement:
 class SoughtValues(Statement):
     """As `Sought`, but gives tuples of what stands in some columns.
 
-    These are named by their paths in the ORM; rows on the way come along.
+    These are named by their paths in the ORM; rows on the way come along. JSON is left as text.
     """
 
     def __init__(self, model: Any, paths: Iterable[str], condition: str) -> None:
         models_at, joins = {"": model}, ""
         columns: list[str] = []
-        self._converted: list[tuple[int, Any]] = []
         for path in paths:
             steps = path.split("__")
             for depth in range(1, len(steps)):
@@ -128,21 +127,8 @@ class SoughtValues(Statement):
                 joins += _join(link, owner)
             meta = models_at["__".join(steps[:-1])]._meta
             field: Any = meta.pk if steps[-1] == "pk" else meta.get_field(steps[-1])
-            if hasattr(field, "from_db_value"):
-                self._converted.append((len(columns), field.get_db_converters(connection)))
             columns.append(f'"{meta.db_table}"."{field.column}"')
         super().__init__(f'SELECT {", ".join(columns)} FROM "{model._meta.db_table}"{joins} WHERE {condition}')
-
-    def __call__(self, *values: Any) -> list[Any]:
-        found = super().__call__(*values)
-        return [self._row(row) for row in found] if self._converted else found
-
-    def _row(self, answer: tuple[Any, ...]) -> list[Any]:
-        values = list(answer)
-        for place, converters in self._converted:
-            for convert in converters:
-                values[place] = convert(values[place], None, connection)
-        return values
 
 
 def _join(link: Any, owner: Any) -> str:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,12 @@ from pacs.models import Study
 from pacs.services.answer_text import element, element_text, value_writer
 from pacs.services.answers import Answers
 from pacs.services.attributes import BY_KEYWORD, Level
+from pacs.services.patient_counts import Counts, patient_counts
 from pacs.services.query import Search
 from pacs.services.stored_values import Columns
+from radiology.guest import Guest
 from radiology.models import Site
-from tests.factories import make_token, make_user
+from tests.factories import make_patient, make_site, make_study, make_token, make_user
 from tests.pacs.rich_rows import AWKWARD, make_rich_rows
 
 LETTERS = 'ab^=\\ "\t\u2028é山😀'
@@ -87,6 +90,28 @@ def test_the_studies_of_a_number_are_told_by_the_statement_that_is_written_once(
     written = told()
     monkeypatch.setattr(Search, "_only_numbers", [])
     assert written == told() and sum(map(len, written)) == 8
+
+
+@pytest.mark.django_db
+def test_of_a_patient_is_counted_what_one_may_see() -> None:
+    patient = make_patient()
+    shown, _ = make_study(patient, series=2, instances=3), make_study(patient, series=1, instances=1)
+    make_study(patient, series=1, deleted_at=timezone.now())
+    elsewhere = make_site()
+    callers: dict[Any, tuple[int, int, int]] = {
+        make_token()[0]: (2, 3, 7),
+        make_user("chief", is_superuser=True): (2, 3, 7),
+        make_token("there", site=elsewhere)[0]: (0, 0, 0),
+        make_token("orders", scopes=["orders.write"])[0]: (0, 0, 0),
+        Guest("link", frozenset({shown.pk}), frozenset(), patient.site_id): (1, 2, 6),
+        Guest("link", frozenset(), frozenset({patient.pk}), patient.site_id): (2, 3, 7),
+    }
+    for who, expected in callers.items():
+        assert patient_counts(who, [patient.pk]).get(patient.pk, Counts()) == expected, who
+        keys = {"StudyInstanceUID": shown.study_instance_uid}
+        for answer in Search(who=who, level=Level.STUDY, keys=keys).answers(returned=None):
+            counted = tuple(answer[tag]["Value"][0] for tag in ("00201200", "00201202", "00201204"))
+            assert counted == expected, who
 
 
 @pytest.mark.django_db
