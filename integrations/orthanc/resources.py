@@ -21,7 +21,7 @@ from integrations.orthanc.lookup import LEVELS, TYPES
 from integrations.orthanc.registrar import STABLE_AFTER
 from integrations.orthanc.tags import Form, formatted, tag_of, tags_of, text_of
 from pacs.models import Instance, Location, Series, Study
-from pacs.services.answers import Answers
+from pacs.services.answers import answers_for
 from pacs.services.attributes import Level
 from radiology.models import Patient
 
@@ -111,7 +111,7 @@ def is_stable(moment: datetime) -> bool:
 def _tags(
     here: OfOneSite, level: Level, rows: Sequence[Any], names: Iterable[str], form: Form, *, with_empty: bool = False
 ) -> list[dict[str, Any]]:
-    answers = Answers(here, level, tuple(names))
+    answers = answers_for(here, level, tuple(names))
     found = []
     for answer in answers.page(answers.columns.of_models(rows)):
         kept = {tag: element for tag, element in answer.items() if with_empty or tag in ALWAYS or text_of(element)}

@@ -4,7 +4,9 @@ Only those columns are read that the answers tell of, as tuples: to make models 
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -44,15 +46,31 @@ class _Told:
     text: Callable[[Row, Related], str]
 
 
-class Answers:
-    """Makes the answers of one search, a page of rows at a time with a fixed number of queries.
+def answers_for(who: Any, level: Level, returned: Collection[str] | None, base_url: str = "") -> "Answers":
+    """What makes the answers of one search.
 
     `returned` are keywords or tags; None returns whatever there is. An attribute without value is
-    answered empty. `base_url` is the DICOMweb root, for RetrieveURL. Rows are tuples of `columns`.
+    answered empty. `base_url` is the DICOMweb root, for RetrieveURL.
     """
+    found = copy(
+        _answers(level, None if returned is None else frozenset(returned), base_url, settings.DIMSE["AE_TITLE"])
+    )
+    found.who, found.columns = who, found.columns.copy()
+    return found
 
-    def __init__(self, who: Any, level: Level, returned: Collection[str] | None, base_url: str = "") -> None:
-        self.who = who
+
+@lru_cache(256)
+def _answers(level: Level, returned: frozenset[str] | None, base_url: str, ae_title: str) -> "Answers":
+    """How they are told is the same for all who ask for the same, and worked out once."""
+    return Answers(level, returned, base_url, ae_title)
+
+
+class Answers:
+    """Makes answers, a page of rows at a time with a fixed number of queries. Rows are tuples of `columns`."""
+
+    who: Any
+
+    def __init__(self, level: Level, returned: Collection[str] | None, base_url: str, ae_title: str) -> None:
         self.level = level
         self.columns = Columns()
         self._base_url = base_url
@@ -73,7 +91,7 @@ class Answers:
         self._series = self.columns(path(level, Level.SERIES) + "id") if "request_attributes" in self._needed else 0
         self._counted = any(each.keyword in COUNTS for each in known)
         self._always = {
-            "RetrieveAETitle": settings.DIMSE["AE_TITLE"],
+            "RetrieveAETitle": ae_title,
             "InstanceAvailability": "ONLINE",
             "SpecificCharacterSet": "ISO_IR 192",
         }

@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from pacs.models import Study
-from pacs.services.answers import Answers
+from pacs.services.answers import answers_for
 from pacs.services.attributes import Level, path
 from pacs.services.conditions import sorted_within
 from pacs.services.criteria import MODELS, Criteria, Keys, Test
@@ -91,8 +91,8 @@ class Search:
     def answers(
         self, *, returned: Collection[str] | None, base_url: str = "", limit: int | None = None, offset: int = 0
     ) -> Iterator[dict[str, Element]]:
-        """The rows found as DICOM JSON; `returned` and `base_url` as in Answers."""
-        answers = Answers(self.who, self.level, returned, base_url)
+        """The rows found as DICOM JSON; `returned` and `base_url` as of `answers_for`."""
+        answers = answers_for(self.who, self.level, returned, base_url)
         for page in self._pages(answers.columns, limit=limit, offset=offset):
             yield from answers.page(page)
 
@@ -100,7 +100,7 @@ class Search:
         self, *, returned: Collection[str] | None, base_url: str = "", limit: int | None = None, offset: int = 0
     ) -> Iterator[str]:
         """The same, each as the text of a JSON object."""
-        answers = Answers(self.who, self.level, returned, base_url)
+        answers = answers_for(self.who, self.level, returned, base_url)
         for page in self._pages(answers.columns, limit=limit, offset=offset):
             yield from answers.page_as_text(page)
 

@@ -1,7 +1,8 @@
 """What stands in a row and in the rows above it, whether it was read as a model or as a tuple of some columns."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from django.db.models import QuerySet, TextField
@@ -57,8 +58,11 @@ class Columns:
     JSON comes as text: of most rows, most of it is empty or not looked at.
     """
 
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+    def __init__(self, places: Mapping[str, int] = MappingProxyType({})) -> None:
+        self._places = dict(places)
+
+    def copy(self) -> "Columns":
+        return Columns(self._places)
 
     def __call__(self, name: str) -> int:
         return self._places.setdefault(name, len(self._places))

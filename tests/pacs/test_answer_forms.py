@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pacs.models import Study
 from pacs.services.answer_text import element, element_text, value_writer
-from pacs.services.answers import Answers
+from pacs.services.answers import answers_for
 from pacs.services.attributes import BY_KEYWORD, Level
 from pacs.services.patient_counts import Counts, patient_counts
 from pacs.services.query import Search
@@ -67,7 +67,7 @@ def test_models_are_answered_as_the_tuples_of_their_columns() -> None:
     make_rich_rows()
     who = make_token()[0]
     for level in Level:
-        search, answers = Search(who=who, level=level, keys={}), Answers(who, level, MIXED)
+        search, answers = Search(who=who, level=level, keys={}), answers_for(who, level, MIXED)
         by_models = list(answers.page(answers.columns.of_models(search.rows())))
         assert by_models == list(search.answers(returned=MIXED)) and by_models
 
