@@ -25,6 +25,8 @@ from pacs.models.storage import LocationQuerySet
 from radiology.errors import CannotUnderstand, NotAcceptable, OutOfResources, Unreachable
 
 CHUNK = 200
+# What becomes known within so short a time is told together: to wake for each object would hold up the next.
+TOGETHER_SECONDS = 0.02
 GONE = "The object was removed from the archive meanwhile."
 # A node where so many objects in a row break the association is given up.
 BROKEN_IN_A_ROW = 5
@@ -83,6 +85,7 @@ class Sending:
         self._open: set[Connection] = set()
         self._moved = 0
         self._first = threading.Event()  # the first association is there, or will never be
+        self._has_ended = threading.Event()  # an association has nothing left to do
         self._no_more = threading.Event()
         self._over = threading.Event()
         self._failure: Exception | None = None
@@ -120,6 +123,8 @@ class Sending:
                     number -= 1
                 else:
                     yield sent
+                    if self._settled.empty():
+                        self._has_ended.wait(TOGETHER_SECONDS)
         finally:
             self._over.set()
             for thread in threads:
@@ -146,6 +151,7 @@ class Sending:
             self._first.set()
             connections.close_all()
             self._settled.put(None)
+            self._has_ended.set()
 
     def _associate(self, is_first: bool) -> None:
         held: Target | None = None
