@@ -37,9 +37,21 @@ class Association:
         self._cancelled: set[int] = set()
         self._awaited: dict[int, tuple[int, Callable[[Command], object]]] = {}
 
-    def call(self, context: Context, command: Command, data_set: bytes | BinaryIO | None = None) -> Command:
-        """Send a request, wait for its response and return that. A data set of the response is passed over."""
+    def call(
+        self,
+        context: Context,
+        command: Command,
+        data_set: bytes | BinaryIO | None = None,
+        *,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Command:
+        """Send a request, wait for its response and return that. A data set of the response is passed over.
+
+        `meanwhile` is called between the two, while the peer works. It must not raise.
+        """
         request = self._send(context, command, data_set)
+        if meanwhile is not None:
+            meanwhile()
         while True:
             received = self.receive()
             if received is None:

@@ -128,7 +128,9 @@ class Connection:
         return None if stop in ready else bool(ready)
 
     def has_input(self) -> bool:
-        """Whether something of the peer's waits to be read."""
+        """Whether something of the peer's waits to be read. Messages that have waited long enough go out."""
+        if self._held and time.monotonic() - self._held_since >= HELD_SECONDS:
+            self._send_held()
         if self._start < self._end or self._pdu_left:
             return True
         poll = select.poll()
@@ -328,7 +330,7 @@ class Connection:
             self._held_since = time.monotonic()
         append(out, command, context_id=context_id, control=COMMAND, room=room)
         if data_set is not None and not isinstance(data_set, bytes):
-            self._send_stream(out, context_id, data_set, room)
+            self._send_stream(out, context_id, data_set)
             return
         if data_set is not None:
             append(out, data_set, context_id=context_id, control=0, room=room)
@@ -343,17 +345,25 @@ class Connection:
             out, self._held = self._held, bytearray()
             self.send_pdu(out)
 
-    def _send_stream(self, out: bytearray, context_id: int, stream: BinaryIO, room: int) -> None:
-        # As many PDUs at once as fit, unless a rate is kept to.
-        if self._portions is None:
-            count = 1 if self.outgoing is not None else min(max(1, LARGEST_SENT // room), MOST_PDUS)
-            self._portions = Portions(room=room, count=count)
+    def read_ahead(self, stream: BinaryIO) -> None:
+        """Read the beginning of the data set that will be sent next, as far as there is room, where it is a file."""
+        self._room_for_portions().read_ahead(stream)
+
+    def _send_stream(self, out: bytearray, context_id: int, stream: BinaryIO) -> None:
         if len(out) > LEAD:
             self.send_pdu(out)
             out = bytearray()
-        portions = self._portions.of(stream, context_id=context_id, lead=out)
+        portions = self._room_for_portions().of(stream, context_id=context_id, lead=out)
         while (portion := _next(portions)) is not None:
             self.send_pdu(portion)
+
+    def _room_for_portions(self) -> Portions:
+        # As many PDUs at once as fit, unless a rate is kept to.
+        if self._portions is None:
+            room = self._send_length - 6
+            count = 1 if self.outgoing is not None else min(max(1, LARGEST_SENT // room), MOST_PDUS)
+            self._portions = Portions(room=room, count=count)
+        return self._portions
 
     # Ending
 

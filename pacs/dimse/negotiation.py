@@ -17,6 +17,12 @@ from pacs.dimse.services import Service
 from pacs.models import ApplicationEntity
 from pacs.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from radiology.models import Site
+from radiology.services.rows import Sought
+
+# Asked with every association.
+_REGISTERED = Sought(
+    ApplicationEntity, "pacs_applicationentity.title = %s ORDER BY pacs_applicationentity.id", related={"site": ()}
+)
 
 
 def own_titles() -> set[str]:
@@ -47,7 +53,7 @@ def caller(title: str, address: str) -> ApplicationEntity | None:
     Devices may share a title, so the address decides between them. A title that is registered is never
     taken for an unknown caller, whatever address it calls from.
     """
-    registered = list(ApplicationEntity.objects.filter(title=title).select_related("site").order_by("id"))
+    registered = _REGISTERED(title)
     if not registered:
         if not settings.DIMSE["ACCEPT_UNKNOWN_CALLING_AE"]:
             return None

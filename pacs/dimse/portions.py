@@ -17,6 +17,8 @@ LEAD = 1024
 MOST_PDUS = 512
 
 Reader = Callable[[Sequence[memoryview]], int]
+# What reads the rest, and how much was read into either portion.
+_Beginning = tuple[Reader, int, int]
 
 
 def append(out: bytearray, data: bytes, *, context_id: int, control: int, room: int) -> None:
@@ -31,28 +33,43 @@ def append(out: bytearray, data: bytes, *, context_id: int, control: int, room: 
 class Portions:
     """Room for `count` PDUs of `room` bytes of the data set each, and for as many that are read ahead.
 
-    A fragment must say whether it is the last, so the next portion is read before one is sent.
+    A fragment must say whether it is the last, so the next portion is read before one is sent. While nothing is
+    sent, the beginning of what comes next may be read into both.
     """
 
     def __init__(self, *, room: int, count: int) -> None:
         self._room = room
         self._pair = _Portion(room, count), _Portion(room, count)
+        self._ahead: tuple[BinaryIO, _Beginning] | None = None
+
+    def read_ahead(self, stream: BinaryIO) -> None:
+        """Read the beginning of a file now that is asked for next. Of another stream, which is read once, nothing."""
+        self._ahead = None
+        if _is_file(stream):
+            self._ahead = stream, self._begin(stream)
 
     def of(self, stream: BinaryIO, *, context_id: int, lead: bytes | bytearray) -> Iterator[memoryview]:
         """The bytes to send in turn, `lead` before the first; each is valid until the next is asked for.
 
         Raises whatever the stream does, with nothing of that portion sent.
         """
-        read = _reader(stream)
+        ahead, self._ahead = self._ahead, None
+        is_begun = ahead is not None and ahead[0] is stream
+        read, length, following = ahead[1] if ahead is not None and is_begun else self._begin(stream)
         here, there = self._pair
-        length = read(here.parts)
         while True:
-            following = read(there.parts) if length == here.size else 0
             yield here.whole(length, context_id, is_last=not following, lead=lead)
             if not following:
                 return
             lead = b""
             here, there, length = there, here, following
+            following = read(there.parts) if length == here.size else 0
+
+    def _begin(self, stream: BinaryIO) -> "_Beginning":
+        read = _reader(stream)
+        here, there = self._pair
+        length = read(here.parts)
+        return read, length, read(there.parts) if length == here.size else 0
 
 
 class _Portion:
@@ -83,9 +100,13 @@ class _Portion:
 
 def _reader(stream: BinaryIO) -> Reader:
     """Fills buffers one after the other, and says how many bytes that were: fewer only where the stream ends."""
-    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+    if _is_file(stream):
         return _of_file(stream.fileno(), stream.tell())
     return lambda parts: _filled(stream, parts)
+
+
+def _is_file(stream: BinaryIO) -> bool:
+    return isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO)
 
 
 def _of_file(descriptor: int, position: int) -> Reader:

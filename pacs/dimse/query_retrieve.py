@@ -10,10 +10,11 @@ from pydicom.multival import MultiValue
 
 from pacs.dimse.find import find as matches
 from pacs.dimse.message import CommandField, Status
-from pacs.dimse.scu import send
+from pacs.dimse.scu import Sender
 from pacs.dimse.sending import Sending
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.suboperations import Suboperations, Target, groups, targets_of
+from pacs.dimse.upcoming import Upcoming
 from pacs.models import ApplicationEntity, Location
 from radiology.dicom import is_uid
 from radiology.errors import InvalidValue, NotAcceptable, OutOfResources, UnknownDestination, Unreachable
@@ -82,19 +83,17 @@ def get(request: Request) -> Iterator[Answer]:
     """PS3.4 C.4.3: over the requestor's own association, on the contexts where it is provider of storage."""
     progress = _progress(request, _selection(request))
     contexts = [context for context in request.association.contexts.values() if context.role.scp]
-    for target, location in progress.locations(progress.targets):
-        if progress.cancel(request.is_cancelled()):
-            break
-        try:
-            status = (
-                None
-                if location is None
-                else send(association=request.association, location=location, contexts=contexts)
-            )
-        except (NotAcceptable, OutOfResources):
-            status = None
-        progress.count(target, status)
-        yield progress.pending(may_wait=True)
+    upcoming = Upcoming(progress.locations(progress.targets))
+    with contextlib.closing(Sender(request.association, contexts)) as sender:
+        for target, location in upcoming:
+            if progress.cancel(request.is_cancelled()):
+                break
+            try:
+                status = None if location is None else sender.send(location, following=upcoming.location)
+            except (NotAcceptable, OutOfResources):
+                status = None
+            progress.count(target, status)
+            yield progress.pending(may_wait=True)
     yield progress.final()
 
 
@@ -115,7 +114,7 @@ def _send_group(request: Request, progress: Suboperations, sending: Sending, tar
                     sending.stop()
                 elif sent is not None or time.monotonic() - last >= SIGN_SECONDS:
                     last = time.monotonic()
-                    yield progress.pending()
+                    yield progress.pending(may_wait=True)
     except Unreachable as error:
         progress.comment = error.message
         for target in left:

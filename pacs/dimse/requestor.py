@@ -62,9 +62,16 @@ class RequestedAssociation(Association):
         super().__init__(connection, contexts)
         self.title = title
 
-    def call(self, context: Context, command: Command, data_set: bytes | BinaryIO | None = None) -> Command:
+    def call(
+        self,
+        context: Context,
+        command: Command,
+        data_set: bytes | BinaryIO | None = None,
+        *,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Command:
         with _told(self.title):
-            return super().call(context, command, data_set)
+            return super().call(context, command, data_set, meanwhile=meanwhile)
 
     def exchange(
         self, context: Context, command: Command, data_set: bytes | None, *, serve: Serve | None = None

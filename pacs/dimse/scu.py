@@ -1,8 +1,9 @@
 """What we ask of other nodes: C-ECHO, and C-STORE of archived objects (PS3.4 Annexes A and B)."""
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
@@ -12,7 +13,7 @@ from pacs.dimse.association import Association, Context
 from pacs.dimse.message import Command, CommandField, Status
 from pacs.dimse.requestor import associate
 from pacs.dimse.verification import VERIFICATION
-from pacs.models import ApplicationEntity, Location
+from pacs.models import ApplicationEntity, Location, VolumeKind
 from pacs.services.outgoing import can_send, is_corrected, open_outgoing
 from radiology.errors import NotAcceptable, Unreachable
 
@@ -49,33 +50,81 @@ def contexts_for(objects: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list
         yield sop_class, [(sop_class, str(syntax)) for syntax in wanted]
 
 
-def send(*, association: Association, location: Location, contexts: Iterable[Context], **originator: Any) -> int:
-    """C-STORE one object over the first of `contexts` that can carry it; the status of the response.
+class Sender:
+    """C-STORE of objects over one association, one after the other, over the first of `contexts` that fits each.
 
-    `originator` becomes part of the command (Move Originator). Raises NotAcceptable when no context
-    can carry the object, OutOfResources when its file is missing: nothing has been sent then.
+    `originator` becomes part of the commands (Move Originator).
     """
-    instance = location.instance_ref
-    fitting = [context for context in contexts if context.abstract_syntax == instance.sop_class_uid]
-    context = _best(location, fitting)
-    command: Command = {
-        "AffectedSOPClassUID": instance.sop_class_uid,
-        "CommandField": CommandField.C_STORE_RQ,
-        "Priority": MEDIUM_PRIORITY,
-        "AffectedSOPInstanceUID": instance.sop_instance_uid,
-        **originator,
-    }
-    with _opened(location, context.transfer_syntax) as data_set:
-        return association.call(context, command, data_set)["Status"]
+
+    def __init__(self, association: Association, contexts: Iterable[Context], **originator: Any) -> None:
+        self._association = association
+        self._contexts = list(contexts)
+        self._originator = originator
+        self._ahead: tuple[Location, Context, BinaryIO] | None = None
+
+    def send(self, location: Location, *, following: Callable[[], Location | None] | None = None) -> int:
+        """Send one object; the status of the response.
+
+        While the peer has it in hand, the one that `following` then says is opened and its beginning read, if it leaves
+        as it lies on a disk. Raises NotAcceptable when no context can carry the object, OutOfResources when its file
+        is missing: nothing has been sent then.
+        """
+        instance = location.instance_ref
+        command: Command = {
+            "AffectedSOPClassUID": instance.sop_class_uid,
+            "CommandField": CommandField.C_STORE_RQ,
+            "Priority": MEDIUM_PRIORITY,
+            "AffectedSOPInstanceUID": instance.sop_instance_uid,
+            **self._originator,
+        }
+        with self._opened(location) as (context, data_set):
+            meanwhile = None if following is None else lambda: self._prepare(following)
+            return self._association.call(context, command, data_set, meanwhile=meanwhile)["Status"]
+
+    def close(self) -> None:
+        """Close what was opened ahead."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead[2].close()
+
+    @contextmanager
+    def _opened(self, location: Location) -> Iterator[tuple[Context, BinaryIO]]:
+        if self._ahead is not None and self._ahead[0] is location:
+            (_, context, stream), self._ahead = self._ahead, None
+            with stream:
+                yield context, stream
+            return
+        self.close()
+        context = _best(location, self._contexts)
+        with _opened(location, context.transfer_syntax) as stream:
+            yield context, stream
+
+    def _prepare(self, following: Callable[[], Location | None]) -> None:
+        with contextlib.suppress(Exception):  # whatever it is will be told in its turn
+            location = following()
+            if location is None or location.volume.kind != VolumeKind.DISK:
+                return
+            context = _best(location, self._contexts)
+            if not _leaves_as_it_lies(location, context.transfer_syntax):
+                return
+            stream = open_outgoing(location=location, transfer_syntax_uid=context.transfer_syntax)
+            self._ahead = location, context, stream
+            self._association.connection.read_ahead(stream)
 
 
-def _best(location: Location, contexts: list[Context]) -> Context:
+def _best(location: Location, contexts: Iterable[Context]) -> Context:
+    sop_class = location.instance_ref.sop_class_uid
+    fitting = [context for context in contexts if context.abstract_syntax == sop_class]
     wanted = (location.transfer_syntax_uid, ExplicitVRLittleEndian, ImplicitVRLittleEndian)
     for syntax in wanted:
-        for context in contexts:
+        for context in fitting:
             if context.transfer_syntax == syntax and can_send(location=location, transfer_syntax_uid=syntax):
                 return context
     raise NotAcceptable("The receiver takes this object in no transfer syntax that it can be sent in.")
+
+
+def _leaves_as_it_lies(location: Location, transfer_syntax_uid: str) -> bool:
+    return transfer_syntax_uid == location.transfer_syntax_uid and not is_corrected(location)
 
 
 @contextmanager
@@ -84,7 +133,7 @@ def _opened(location: Location, transfer_syntax_uid: str) -> Iterator[BinaryIO]:
     an object that turns out to be damaged then fails alone, and not the association with it.
     """
     with open_outgoing(location=location, transfer_syntax_uid=transfer_syntax_uid) as stream:
-        if transfer_syntax_uid == location.transfer_syntax_uid and not is_corrected(location):
+        if _leaves_as_it_lies(location, transfer_syntax_uid):
             yield stream
             return
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as spool:

@@ -16,14 +16,17 @@ from typing import Any
 from django.db import close_old_connections, connections
 
 from pacs.dimse.connection import BEAT_SECONDS, Connection
-from pacs.dimse.requestor import PLACE_SECONDS, RequestedAssociation, associate
-from pacs.dimse.scu import send
+from pacs.dimse.requestor import PLACE_SECONDS, associate
+from pacs.dimse.scu import Sender
 from pacs.dimse.suboperations import Target
+from pacs.dimse.upcoming import Upcoming
 from pacs.models import ApplicationEntity, Location
 from pacs.models.storage import LocationQuerySet
 from radiology.errors import CannotUnderstand, NotAcceptable, OutOfResources, Unreachable
 
-CHUNK = 100
+CHUNK = 200
+# What becomes known within so short a time is told together: to wake for each object would hold up the next.
+TOGETHER_SECONDS = 0.02
 GONE = "The object was removed from the archive meanwhile."
 # A node where so many objects in a row break the association is given up.
 BROKEN_IN_A_ROW = 5
@@ -67,6 +70,7 @@ class Sending:
         self._node = node
         self._contexts = contexts
         self._waiting = deque(targets)
+        self._number = max(1, min(node.associations_per_transfer, len(self._waiting)))
         self._places = places
         self._attempts = attempts
         self._gives_up = gives_up
@@ -81,6 +85,7 @@ class Sending:
         self._open: set[Connection] = set()
         self._moved = 0
         self._first = threading.Event()  # the first association is there, or will never be
+        self._has_ended = threading.Event()  # an association has nothing left to do
         self._no_more = threading.Event()
         self._over = threading.Event()
         self._failure: Exception | None = None
@@ -100,7 +105,7 @@ class Sending:
         Closed early, it breaks off. Raises Unreachable when the node cannot be had, or is given up, with objects
         left over: those it has said nothing of.
         """
-        number = max(1, min(self._node.associations_per_transfer, len(self._waiting)))
+        number = self._number
         threads = [
             threading.Thread(target=self._work, args=(place == 0,), name=f"send-{place}", daemon=True)
             for place in range(number)
@@ -118,6 +123,8 @@ class Sending:
                     number -= 1
                 else:
                     yield sent
+                    if self._settled.empty():
+                        self._has_ended.wait(TOGETHER_SECONDS)
         finally:
             self._over.set()
             for thread in threads:
@@ -131,7 +138,7 @@ class Sending:
         try:
             while not is_first and not self._first.wait(BEAT_SECONDS):
                 self._beat()
-            while self._waiting and not self._no_more.is_set() and not self._over.is_set():
+            while self._waiting and not self._is_stopped():
                 self._associate(is_first)
         except _Stopped:
             pass
@@ -144,6 +151,7 @@ class Sending:
             self._first.set()
             connections.close_all()
             self._settled.put(None)
+            self._has_ended.set()
 
     def _associate(self, is_first: bool) -> None:
         held: Target | None = None
@@ -157,13 +165,21 @@ class Sending:
                 self._first.set()
                 with self._lock:
                     self._open.add(connection)
-                while (found := self._next()) is not None:
-                    held, location = found
-                    sent = self._send(association, held, location)
-                    with self._lock:
-                        self._broken_in_a_row = 0
-                    held = None
-                    self._settled.put(sent)
+                upcoming = Upcoming(iter(self._next, None))
+                sender = Sender(association, association.contexts.values(), **self._originator)
+                try:
+                    for held, location in upcoming:
+                        sent = self._send(sender, held, location, upcoming)
+                        with self._lock:
+                            self._broken_in_a_row = 0
+                        held = None
+                        self._settled.put(sent)
+                        if self._is_stopped():
+                            break
+                finally:
+                    sender.close()
+                    if (unsent := upcoming.give_back()) is not None:
+                        self._put_back(unsent)
         except Unreachable as error:
             if not associated:
                 raise
@@ -179,6 +195,9 @@ class Sending:
                     self._open.discard(connection)
                     self._moved += connection.transferred
 
+    def _is_stopped(self) -> bool:
+        return self._no_more.is_set() or self._over.is_set()
+
     def _beat(self) -> None:
         if self._over.is_set():
             raise _Stopped
@@ -186,7 +205,7 @@ class Sending:
     def _next(self) -> tuple[Target, Location | None] | None:
         """The next object, and where it is by now. No database connection is held afterwards."""
         with self._lock:
-            if not self._waiting or self._no_more.is_set() or self._over.is_set():
+            if not self._waiting or self._is_stopped():
                 return None
             target = self._waiting[0]
             if target.location_id not in self._looked_for:
@@ -215,16 +234,13 @@ class Sending:
                 raise error
         self._settled.put(Sent(target, error=error.message))
 
-    def _send(self, association: RequestedAssociation, target: Target, location: Location | None) -> Sent:
+    def _send(self, sender: Sender, target: Target, location: Location | None, upcoming: Upcoming) -> Sent:
         if location is None:
             return Sent(target, error=GONE)
+        # The last objects are left to whichever association is free first.
+        following = upcoming.location if len(self._waiting) >= self._number else None
         try:
-            status = send(
-                association=association,
-                location=location,
-                contexts=association.contexts.values(),
-                **self._originator,
-            )
+            status = sender.send(location, following=following)
         except (NotAcceptable, OutOfResources, CannotUnderstand) as error:
             return Sent(target, error=error.message)
         return Sent(target, status, size=location.size)

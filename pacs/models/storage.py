@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from pacs.models.held import HeldDecision, HeldReason
 from pacs.models.instance import Instance
 from pacs.models.secrets import decrypt, encrypt
+from pacs.models.series import Series
 from radiology.models import Site
 from radiology.models.text import KeyField
 
@@ -148,8 +149,9 @@ class LocationQuerySet(models.QuerySet["Location"]):
         return self.filter(is_current=True)
 
     def with_shared_parents(self) -> Self:
-        """With what is needed to send them: their instances, and each series, study and volume once for all."""
-        return self.select_related("instance_ref").prefetch_related("instance_ref__series_ref__study_ref", "volume")
+        """With what is needed to send them: instances, and each series with its study and each volume once for all."""
+        series = models.Prefetch("instance_ref__series_ref", Series.objects.select_related("study_ref"))
+        return self.select_related("instance_ref").prefetch_related(series, "volume")
 
 
 class Location(models.Model):

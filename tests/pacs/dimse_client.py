@@ -1,7 +1,7 @@
 """Clients of the daemon that share no code with it: pynetdicom, fed with the files' own bytes."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -137,6 +137,7 @@ def get(
     *,
     answer: int = 0x0000,
     model: str = STUDY_ROOT_GET,
+    before_answer: Callable[[Sent], object] | None = None,
     **keys: Any,
 ) -> tuple[list[Sent], Dataset, Dataset | None]:
     """C-GET: what came, byte by byte, then the final response and its identifier."""
@@ -152,6 +153,8 @@ def get(
                 request.DataSet.getvalue(),
             )
         )
+        if before_answer is not None:
+            before_answer(received[-1])
         return answer
 
     contexts = list(contexts)

@@ -1,5 +1,7 @@
 """C-MOVE and C-GET (PS3.4 C.4.2, C.4.3), C-FIND over the wire, against dcmtk and pynetdicom."""
 
+import contextlib
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -20,9 +22,10 @@ from pydicom.uid import (
     MRImageStorage,
     generate_uid,
 )
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, build_context, build_role, evt
 
 from pacs.dimse.suboperations import Target, groups
+from pacs.dimse.upcoming import Upcoming
 from pacs.models import Location
 from pacs.storage import open_object
 from radiology.models import AuditEvent
@@ -32,6 +35,7 @@ from tests.pacs.dimse_client import Sent, associate, contexts_of, get, of_data_s
 from tests.pacs.objects import bare, ct, real
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
 PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
@@ -113,6 +117,21 @@ def study_of(number: int, **attributes: Any) -> tuple[str, list[Sent]]:
         )
         for n in range(number)
     ]
+
+
+def path_of(sent: Sent) -> str:
+    location = Location.objects.select_related("volume").get(instance_ref__sop_instance_uid=sent.sop_instance_uid)
+    with open_object(location=location) as file:
+        return str(Path(file.name).resolve())
+
+
+def is_open(path: str) -> bool:
+    """Whether any process has the file open."""
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(descriptor) == path:
+                return True
+    return False
 
 
 def test_a_study_is_moved_in_order_as_stored_with_counts_and_originator(dimse_server):
@@ -363,6 +382,74 @@ def test_an_object_whose_file_is_gone_fails_and_the_others_come(dimse_server):
     )
     assert received == [objects[1]] and status.Status == 0xB000
     assert failed is not None and failed.FailedSOPInstanceUIDList == objects[0].sop_instance_uid
+
+
+def test_the_next_object_is_opened_while_the_getter_has_one_in_hand(dimse_server):
+    study, objects = study_of(3)
+    store(dimse_server.port, objects)
+    objects.reverse()
+    paths = [path_of(each) for each in objects]
+    in_hand = []
+
+    def look(sent: Sent) -> None:
+        following = objects.index(sent) + 1
+        in_hand.append(following)
+        if following < len(paths):
+            wait_until(lambda: is_open(paths[following]))
+
+    received, status, _ = get(
+        dimse_server.port,
+        contexts_of(objects),
+        before_answer=look,
+        QueryRetrieveLevel="STUDY",
+        StudyInstanceUID=study,
+    )
+    assert received == objects and status.Status == 0 and in_hand == [1, 2, 3]
+    assert not any(is_open(path) for path in paths)
+
+
+def test_what_was_opened_ahead_and_is_not_wanted_any_more_is_closed(dimse_server):
+    study, objects = study_of(3)
+    store(dimse_server.port, objects)
+    first, second, _ = (path_of(each) for each in reversed(objects))
+
+    def cancel(event: Any) -> int:
+        wait_until(lambda: is_open(second))
+        association.send_c_cancel(5, query_model=STUDY_ROOT_GET)
+        return 0
+
+    association = associate(
+        dimse_server.port,
+        [build_context(STUDY_ROOT_GET), *contexts_of(objects)],
+        ext_neg=[build_role(CTImageStorage, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, cancel)],
+    )
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", study
+    *_, (status, _) = association.send_c_get(identifier, STUDY_ROOT_GET, msg_id=5)
+    association.release()
+    assert status.Status == 0xFE00 and counts(status) == (2, 1, 0, 0)
+    assert not is_open(first) and not is_open(second)
+
+
+def test_what_goes_wrong_when_an_object_is_looked_for_ahead_is_told_in_its_turn():
+    targets = [Target(number, str(number), CTImageStorage, ExplicitVRLittleEndian, "") for number in range(2)]
+    there = Location(pk=1)
+
+    def found() -> Iterator[tuple[Target, Location | None]]:
+        yield targets[0], None
+        yield targets[1], there
+        raise ConnectionError
+
+    upcoming = Upcoming(found())
+    assert upcoming.location() is None and next(upcoming) == (targets[0], None)
+    assert upcoming.location() is there and next(upcoming) == (targets[1], there)
+    assert upcoming.location() is None and upcoming.give_back() is None
+    with pytest.raises(ConnectionError):
+        next(upcoming)
+    again = Upcoming(iter([(targets[0], there)]))
+    assert again.location() is there and again.give_back() == targets[0]
+    assert list(again) == []
 
 
 def test_another_sites_studies_are_not_there(dimse_server):

@@ -190,7 +190,7 @@ def test_what_is_sent_is_cut_to_the_peers_length_and_its_end_is_marked(ends, siz
         assert received == data and last_command == 1
 
 
-def test_messages_that_may_wait_go_out_in_order_with_the_next_and_before_anything_is_waited_for(ends):
+def test_messages_that_may_wait_go_out_in_order_with_the_next_and_before_anything_is_waited_for(ends, monkeypatch):
     ours, theirs = ends
     theirs.settimeout(0.2)
     for follows in (lambda: ours.send_message(1, b"two"), lambda: ours.wait(seconds=0, stop=theirs.fileno())):
@@ -199,6 +199,14 @@ def test_messages_that_may_wait_go_out_in_order_with_the_next_and_before_anythin
             theirs.recv(1)
         follows()
         assert theirs.recv(1000).startswith(p_data(1, 3, b"one") + p_data(1, 2, b"data"))
+    ours.send_message(1, b"one", may_wait=True)
+    assert not ours.has_input()
+    with pytest.raises(TimeoutError):
+        theirs.recv(1)
+    monkeypatch.setattr(connection, "HELD_SECONDS", 0)  # old by now
+    assert not ours.has_input()
+    assert theirs.recv(1000) == p_data(1, 3, b"one")
+    monkeypatch.undo()
     written = 0
     while written < connection.MOST_HELD:  # nobody waits for ever, and nothing heaps up
         ours.send_message(1, b"c", bytes(4000), may_wait=True)
@@ -214,7 +222,7 @@ class Trickle(BytesIO):
 
 
 @pytest.mark.parametrize("limit", [128, 16384, 0])
-@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("kind", ["file", "stream", "file read ahead"])
 def test_objects_of_every_length_go_out_whole_over_one_connection(ends, limit, kind, tmp_path):
     """Around the ends of PDUs and of the portions in which they are read, long ones before short ones."""
     ours, theirs = ends
@@ -227,8 +235,10 @@ def test_objects_of_every_length_go_out_whole_over_one_connection(ends, limit, k
     def send() -> None:
         for data in objects:
             (tmp_path / "object").write_bytes(b"head" + data)
-            with (tmp_path / "object").open("rb") if kind == "file" else Trickle(b"head" + data) as stream:
+            with Trickle(b"head" + data) if kind == "stream" else (tmp_path / "object").open("rb") as stream:
                 stream.seek(4)
+                if kind == "file read ahead":
+                    ours.read_ahead(stream)
                 ours.send_message(7, b"c" * 1000, stream)
 
     sender = threading.Thread(target=send)
@@ -246,6 +256,20 @@ def test_objects_of_every_length_go_out_whole_over_one_connection(ends, limit, k
             is_last[control & 1] += control >> 1
         assert parts == {0: data, 1: b"c" * 1000} and is_last == {0: 1, 1: 1}
     sender.join()
+
+
+def test_a_file_that_was_read_ahead_and_is_not_sent_leaves_nothing_behind(ends, tmp_path):
+    ours, theirs = ends
+    (tmp_path / "other").write_bytes(b"other" * 9)
+    (tmp_path / "object").write_bytes(b"data")
+    with (tmp_path / "other").open("rb") as other, (tmp_path / "object").open("rb") as stream:
+        ours.read_ahead(stream)
+        ours.read_ahead(other)
+        for whole in (stream, BytesIO(b"data")):
+            ours.read_ahead(whole)  # of what can be read once only, nothing is taken
+            ours.read_ahead(other)
+            ours.send_message(1, b"c", whole)
+            assert theirs.recv(1000) == p_data(1, 3, b"c") + p_data(1, 2, b"data")
 
 
 @pytest.mark.parametrize(
