@@ -4,8 +4,9 @@ A command set is Implicit VR Little Endian and small, so it is packed and unpack
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 Command = dict[str, Any]
@@ -141,8 +142,22 @@ def decode(data: bytes | bytearray) -> Command:
 
 def encode(command: Mapping[str, Any]) -> bytes:
     """The command set with its group length (PS3.7 9.3, 10.3)."""
+    elements = tuple(command.items())
+    try:
+        return _encoded_again(elements)
+    except TypeError:  # a list among the values
+        return _encoded_set(elements)
+
+
+@lru_cache(16)
+def _encoded_again(elements: tuple[tuple[str, Any], ...]) -> bytes:
+    """Answers of a search have the same one, each."""
+    return _encoded_set(elements)
+
+
+def _encoded_set(elements: Iterable[tuple[str, Any]]) -> bytes:
     parts = []
-    for keyword, value in sorted(command.items(), key=lambda item: ELEMENTS[item[0]][0]):
+    for keyword, value in sorted(elements, key=lambda item: ELEMENTS[item[0]][0]):
         element, vr = ELEMENTS[keyword]
         encoded = _encoded(vr, value)
         parts.append(_ELEMENT.pack(0, element, len(encoded)) + encoded)
