@@ -21,6 +21,7 @@ from django.utils.cache import patch_vary_headers
 
 from radiology.authentication import BearerAuthentication
 from radiology.downloads import is_large
+from radiology.errors import RadiologyError
 from radiology.middleware import CallerMiddleware, SiteMiddleware
 from radiology.models import ApiToken
 from radiology.sessions import SessionStore
@@ -34,7 +35,8 @@ class GoesStraight(BaseHandler):
     """A handler of Django's for which views may say `goes_straight`.
 
     Such a view reads of its request `GET`, `META`, `path`, `user` and the address of the server, and changes nothing
-    but the audit trail, that last.
+    but the audit trail, that last. If it raises a `RadiologyError`, that stands in the request as `refusal`, for the
+    view to raise the long way without working it out again.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -82,7 +84,11 @@ class GoesStraight(BaseHandler):
     @staticmethod
     def _at_site(request: Any, view: Any) -> Any:
         def viewed(request: Any) -> Any:
-            return view.get(request, *view.args, **view.kwargs)
+            try:
+                return view.get(request, *view.args, **view.kwargs)
+            except RadiologyError as error:
+                request.refusal = error
+                raise
 
         return viewed(request) if isinstance(request.user, ApiToken) else SiteMiddleware(viewed)(request)
 

@@ -46,6 +46,12 @@ class DicomWebView(APIView):
         renderer = self.get_renderers()[0]
         return renderer, renderer.media_type
 
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        refusal = getattr(request._request, "refusal", None)
+        if refusal is not None:  # it was worked out the short way (radiology.straight)
+            raise refusal
+
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("Cache-Control", "private, no-cache")

@@ -6,9 +6,10 @@ be written (`%s::bigint`).
 
 import itertools
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, cast
 
@@ -44,15 +45,21 @@ def may_ask(connection: psycopg.Connection[Any]) -> bool:
 def ask(connection: psycopg.Connection[Any], question: str, texts: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
     """The rows of `question`, in which values stand as %s; it is prepared once. Raises psycopg.Error.
 
-    Its name is kept where psycopg keeps its own, who forgets them when the server does.
+    Its name is kept where psycopg keeps its own, who forgets them when the server does, and of both together no more
+    than psycopg would keep: what was asked longest ago goes.
     """
-    written = _numbered(question)
-    names: dict[Any, bytes] = connection._prepared._names
-    name = names.get((written, ()))
+    key = _numbered(question), ()
+    names: OrderedDict[Any, bytes] = connection._prepared._names
+    name = names.get(key)
     if name is None:
+        while len(names) >= connection._prepared.prepared_max:
+            _, oldest = names.popitem(last=False)
+            _require_done(connection, connection.pgconn.exec_(b"DEALLOCATE " + oldest))
         name = b"sinar_%d" % next(_numbers)
-        _require_done(connection, connection.pgconn.prepare(name, written))
-        names[written, ()] = name
+        _require_done(connection, connection.pgconn.prepare(name, key[0]))
+        names[key] = name
+    else:
+        names.move_to_end(key)
     result = connection.pgconn.exec_prepared(name, cast(Any, texts))
     _require_done(connection, result)
     transformer = Transformer(connection)
@@ -69,7 +76,7 @@ def _require_done(connection: psycopg.Connection[Any], result: Any) -> None:
     raise psycopg.errors.error_from_result(result, encoding="utf-8")
 
 
-@cache
+@lru_cache(512)
 def _numbered(question: str) -> bytes:
     first, *others = question.split("%s")
     return (first + "".join(f"${number}{part}" for number, part in enumerate(others, 1))).encode()

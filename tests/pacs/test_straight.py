@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client
 from django.test.client import ClientHandler
-from django.test.utils import override_settings
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from pacs.services.store import Stored
@@ -177,6 +178,14 @@ def test_a_call_is_counted_once_whichever_way_it_goes(stored: Stored, token: str
         for path in ("/frames/1", "/frames/9") * 6
     ]
     assert statuses == [200, 404] * 5 + [429, 429]
+
+
+def test_an_error_is_worked_out_once(stored: Stored, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    body(StraightClient().get(address(stored, "/frames/1"), headers=headers))  # notes the token's first use
+    with CaptureQueriesContext(connection) as captured:
+        assert StraightClient().get(address(stored, "/frames/9"), headers=headers).status_code == 404
+    assert len(captured) == 2, [query["sql"] for query in captured]  # the token, and where the object is
 
 
 @override_settings(SECURE_SSL_REDIRECT=True)

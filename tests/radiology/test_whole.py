@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from radiology.models import Job, Patient, Site
-from radiology.services.rows import MOST_ROWS, Added, Rewritten, Sought
+from radiology.services.rows import MOST_ROWS, Added, Rewritten, Sought, Statement
 from radiology.services.whole import Standing, atomic, whole
 from tests.daemons import database_url
 from tests.factories import make_patient
@@ -217,3 +217,25 @@ class TestRows:
         jobs[0].error = "changed"
         jobs[0].save()
         assert Job.objects.filter(kind="a").count() == len(jobs)
+
+    def test_no_more_statements_stay_prepared_than_psycopg_keeps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Site.objects.default()  # the transaction has begun
+        monkeypatch.setattr(connection.connection._prepared, "prepared_max", 5)
+        for turn in range(2):
+            for number in range(12):
+                assert Statement(f"SELECT {number}, %s::int")(turn) == [(number, turn)]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            assert cursor.fetchone()[0] <= 5
+
+    def test_what_is_undone_takes_no_statement_along(self) -> None:
+        asked = Statement("SELECT %s::int + 1")
+        for number in range(3):
+            with contextlib.suppress(Refused), transaction.atomic():
+                assert asked(number) == [(number + 1,)]
+                raise Refused
+
+    def test_no_text_is_cut_at_a_nul(self) -> None:
+        Site.objects.default()
+        with pytest.raises(DataError):
+            Statement("SELECT %s::text")("a\0b")
