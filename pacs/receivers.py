@@ -46,8 +46,8 @@ def follow_hold(report: Report, **_: Any) -> None:
 
 
 @receiver(studies_stored)
-def store_what_waited(new: Sequence[int], **_: Any) -> None:
+def store_what_waited(returned: Sequence[int] = (), **_: Any) -> None:
     """A study that was hidden is seen again; its report may have been published meanwhile."""
-    if new:
-        linked = Study.objects.filter(pk__in=new).exclude(requested_procedure_ref=None)
+    if returned:
+        linked = Study.objects.filter(pk__in=returned).exclude(requested_procedure_ref=None)
         report_objects.watch_procedures(procedures=linked.values_list("requested_procedure_ref", flat=True))

@@ -8,6 +8,7 @@ migrations make.
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,7 +120,7 @@ def _leave_nothing_to_file() -> None:
         disk = backend(volume)
         assert isinstance(disk, Disk)
         for path in disk.waiting():
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
 
 
 @pytest.fixture

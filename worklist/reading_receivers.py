@@ -23,9 +23,9 @@ def list_what_was_linked(
 
 
 @receiver(studies_stored)
-def list_what_came_back(new: Iterable[int], **_: Any) -> None:
+def list_what_came_back(returned: Iterable[int] = (), **_: Any) -> None:
     """Images of a study that was hidden until now; one that was never here has no order yet."""
-    refresh_studies(new)
+    refresh_studies(returned)
 
 
 @receiver(studies_changed)

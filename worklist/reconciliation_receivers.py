@@ -16,16 +16,20 @@ from worklist.services.reconciliation_jobs import look_at, look_at_new, look_at_
 
 
 @receiver(studies_stored)
-def match_what_is_new(new: Sequence[int], **_: Any) -> None:
+def match_what_is_new(new: Sequence[int], returned: Sequence[int] = (), **_: Any) -> None:
     """Only a study's first image costs anything; what comes for hidden images of a wrong patient is hidden too."""
-    if not new:
-        return
-    hidden = ReconciliationCase.objects.filter(study_ref__in=new, state=CaseState.WRONG_PATIENT)
+    if returned:
+        _hide_what_came(returned)
+    if new:
+        look_at_new(new)
+
+
+def _hide_what_came(studies: Sequence[int]) -> None:
+    hidden = ReconciliationCase.objects.filter(study_ref__in=studies, state=CaseState.WRONG_PATIENT)
     standing = ReconciliationDecision.objects.filter(case__in=hidden, undone_at=None).exclude(removal=None)
     for decision in standing.select_related("removal").order_by("pk"):
         if decision.removal is not None and decision.removal.restored_at is None:
             hide_what_came(removal=decision.removal)
-    look_at_new(new)
 
 
 @receiver(post_save, sender=Correction)

@@ -19,6 +19,7 @@ from integrations.orthanc.identifiers import as_digest, digest_of, patient_ident
 from pacs.models import Instance, Series, Study
 from radiology.models import Job, Patient
 from radiology.services.jobs import handles
+from radiology.services.rows import Statement
 
 LOCK = "integrations_orthancresource"
 BATCH = 200
@@ -29,24 +30,25 @@ STABLE_AFTER = timedelta(seconds=60)
 KEPT = timedelta(days=1)
 STUDIES_AN_ARRIVAL = 20
 
+_ARRIVED = Statement(
+    "INSERT INTO integrations_orthancarrival (instances, studies, is_backlog, at)"
+    " VALUES (%s::bigint[], %s::bigint[], false, now())"
+)
+
 # site, change, level, digest, row
 Entry = tuple[int | None, int, int, bytes, int]
 
 
 def arrived(*, instances: Iterable[int] = (), studies: Iterable[int] = ()) -> None:
-    """Note what came or was corrected, in the caller's transaction: one statement."""
+    """Note what came or was corrected, in the caller's transaction: one statement for what a batch brought."""
     keys = sorted(studies)
     parts = [keys[start : start + STUDIES_AN_ARRIVAL] for start in range(0, len(keys), STUDIES_AN_ARRIVAL)]
     rows: list[tuple[list[int], list[int]]] = [(list(instances), [])] if instances else []
     rows += [([], part) for part in parts]
     if not rows:
         return
-    with connection.cursor() as cursor:  # done for each batch that is stored: the ORM would take three times as long
-        cursor.execute(
-            "INSERT INTO integrations_orthancarrival (instances, studies, is_backlog, at) VALUES "
-            + ", ".join(["(%s::bigint[], %s::bigint[], false, now())"] * len(rows)),
-            [value for row in rows for value in row],
-        )
+    for row in rows:
+        _ARRIVED(*row)
 
 
 def catch_up() -> None:

@@ -8,10 +8,10 @@ filed twice is the same object with the same bytes, which changes nothing.
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 import structlog
 
@@ -64,7 +64,7 @@ def wait_until_filed(*, seconds: float) -> bool:
     until = time.monotonic() + seconds
     waiting = [path for disk in _disks().values() for path in _waiting(disk)]
     while waiting:
-        if not waiting[-1].exists():
+        if not os.path.exists(waiting[-1]):
             waiting.pop()
         elif time.monotonic() > until:
             return False
@@ -87,7 +87,7 @@ class Filing:
         self._sources: dict[tuple[str, str], Source] = {}
         self._until = 0.0
         self._recovered: dict[Volume, float] = {}
-        self._again: dict[Path, tuple[float, float]] = {}  # when, and after how long the time before
+        self._again: dict[str, tuple[float, float]] = {}  # when, and after how long the time before
 
     def run(self) -> int:
         """One look at all volumes; how many objects were filed. A volume that does not answer keeps none waiting."""
@@ -103,14 +103,14 @@ class Filing:
         if self._again:
             there = set(paths)
             self._again = {
-                path: again for path, again in self._again.items() if path.parent != disk.incoming or path in there
+                path: again for path, again in self._again.items() if not _is_of(path, disk) or path in there
             }
-        fresh = iter([path for path in paths if path not in self._again])
+        fresh = (path for path in paths if path not in self._again)
         filed = 0
         while batch := list(islice(fresh, TOGETHER)):
             filed += self._file(volume, disk, batch)
         for path, (moment, _) in list(self._again.items()):
-            if path.parent == disk.incoming and moment <= time.monotonic():
+            if _is_of(path, disk) and moment <= time.monotonic():
                 filed += self._file(volume, disk, [path])
         return filed
 
@@ -125,7 +125,7 @@ class Filing:
         if recovered:
             log.warning("acknowledged objects recovered", volume=volume.pk, count=recovered)
 
-    def _file(self, volume: Volume, disk: Disk, paths: Sequence[Path]) -> int:
+    def _file(self, volume: Volume, disk: Disk, paths: Sequence[str]) -> int:
         """File them together. One that fails is tried again by itself, and keeps nobody waiting."""
         drafts = list(self._open(disk, paths))
         try:
@@ -134,23 +134,23 @@ class Filing:
         except Exception as error:
             for draft in drafts:
                 draft.abandon()
-                self._put_off(draft.path)
+                self._put_off(draft.waits_at)
             if len(paths) == 1 or isinstance(error, OutOfResources):
-                log.error("acknowledged objects wait", count=len(paths), first=paths[0].name, exc_info=error)
+                log.error("acknowledged objects wait", count=len(paths), first=_name(paths[0]), exc_info=error)
             return 0
         done = 0
         for draft, outcome in zip(drafts, stored, strict=True):
             if outcome.outcome is StoreOutcome.REFUSED:
-                log.error("acknowledged object is refused", file=draft.path.name, reason=outcome.reason)
-                self._put_off(draft.path)
+                log.error("acknowledged object is refused", file=_name(draft.waits_at), reason=outcome.reason)
+                self._put_off(draft.waits_at)
                 continue
             # Somebody's row: of these bytes under another name, or of one who died after the commit.
             draft.settle(published=outcome.outcome is not StoreOutcome.UNCHANGED or has_row(volume, draft.key))
-            self._again.pop(draft.path, None)
+            self._again.pop(draft.waits_at, None)
             done += 1
         return done
 
-    def _open(self, disk: Disk, paths: Sequence[Path]) -> Iterator[WaitingDraft]:
+    def _open(self, disk: Disk, paths: Sequence[str]) -> Iterator[WaitingDraft]:
         for path in paths:
             try:
                 yield WaitingDraft(disk, path, head_size=HEAD_SIZE)
@@ -159,7 +159,7 @@ class Filing:
             except BlockingIOError:
                 continue
             except (OSError, ValueError) as error:
-                log.error("acknowledged object cannot be opened", file=path.name, exc_info=error)
+                log.error("acknowledged object cannot be opened", file=_name(path), exc_info=error)
                 self._put_off(path)
 
     def _received(self, volume: Volume, draft: WaitingDraft) -> Received:
@@ -185,7 +185,7 @@ class Filing:
             )
         return self._sources[key]
 
-    def _put_off(self, path: Path) -> None:
+    def _put_off(self, path: str) -> None:
         _, pause = self._again.get(path, (0.0, 0.0))
         pause = min(max(AGAIN_SECONDS, 2 * pause), LONGEST_SECONDS)
         self._again[path] = time.monotonic() + pause, pause
@@ -196,7 +196,7 @@ def _disks() -> dict[Volume, Disk]:
     return {volume: disk for volume, disk in found.items() if isinstance(disk, Disk)}
 
 
-def _waiting(disk: Disk) -> list[Path]:
+def _waiting(disk: Disk) -> list[str]:
     """What waits on a disk; nothing where it does not answer."""
     try:
         return disk.waiting()
@@ -205,6 +205,14 @@ def _waiting(disk: Disk) -> list[Path]:
         return []
 
 
-def _arrived(path: Path) -> float:
+def _name(path: str) -> str:
+    return os.path.basename(path)
+
+
+def _is_of(path: str, disk: Disk) -> bool:
+    return os.path.dirname(path) == str(disk.incoming)
+
+
+def _arrived(path: str) -> float:
     """When the object began to arrive, by its key (a UUIDv7), in seconds of the epoch."""
-    return (int(path.name.partition(".")[0], 16) >> 80) / 1000
+    return (int(_name(path).partition(".")[0], 16) >> 80) / 1000

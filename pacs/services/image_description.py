@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from radiology.errors import CannotUnderstand
 
@@ -63,9 +64,18 @@ def described(
     `native_length` is the length of pixels that are not encapsulated. Raises CannotUnderstand for a size that is
     not given or cannot be.
     """
+    known = tuple((number, bytes(value[:LONGEST])) for number, value in values.items())
+    return _described(known, big_endian, tag, native_length)
+
+
+@lru_cache(256)  # the images of a series are described alike
+def _described(
+    known: tuple[tuple[int, bytes], ...], big_endian: bool, tag: int, native_length: int | None
+) -> ImageDescription:
+    values = dict(known)
     order = "big" if big_endian else "little"
     facts: dict[str, int | str] = {}
-    for number, value in values.items():
+    for number, value in known:
         if number in _NUMBERS and len(value) >= 2:
             facts[_NUMBERS[number]] = int.from_bytes(value[:2], order)  # type: ignore[arg-type]
     if PHOTOMETRIC_INTERPRETATION in values:
@@ -87,4 +97,4 @@ def described(
 
 
 def _text(value: bytes) -> str:
-    return bytes(value[:LONGEST]).decode("ascii", "replace").strip("\0 ")
+    return value.decode("ascii", "replace").strip("\0 ")

@@ -1,9 +1,10 @@
 """The rows that a batch of received objects belongs to: patients, studies, series, counters."""
 
+import json
 import zoneinfo
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -20,14 +21,42 @@ from radiology.dicom import PersonName, instant, parse_da, parse_offset
 from radiology.models import Patient
 from radiology.services.identity import (
     Identity,
-    insert_missing,
-    patient_for_study,
+    patients_for_studies,
     same_person,
     survivor_named,
 )
+from radiology.services.rows import Statement, insert_missing
 
 MOST_MERGES = 20
 PATIENT_ID = "00100020"
+R = TypeVar("R", Study, Series)
+
+# Keys are given as arrays once more: the planner cannot know how few rows the JSON yields.
+_COUNT_SERIES = Statement(
+    """
+    UPDATE pacs_series AS series SET
+        number_of_series_related_instances = number_of_series_related_instances + new.instances,
+        size = series.size + new.size, version = version + 1, updated_at = now(), removed_at = NULL
+      FROM json_to_recordset(%s::json) AS new(id bigint, instances int, size bigint)
+     WHERE series.id = new.id AND series.id = ANY(%s::bigint[])
+    """
+)
+_COUNT_STUDIES = Statement(
+    """
+    UPDATE pacs_study AS study SET
+        number_of_study_related_instances = number_of_study_related_instances + new.instances,
+        number_of_study_related_series =
+            (SELECT count(*) FROM pacs_series
+              WHERE study_ref_id = study.id AND number_of_series_related_instances > 0),
+        size = study.size + new.size,
+        modalities_in_study = ARRAY(SELECT DISTINCT unnest(modalities_in_study || new.modalities) ORDER BY 1),
+        sop_classes_in_study = ARRAY(SELECT DISTINCT unnest(sop_classes_in_study || new.sop_classes) ORDER BY 1),
+        version = version + 1, updated_at = now(), deleted_at = NULL, deletion_reason = ''
+      FROM json_to_recordset(%s::json)
+           AS new(id bigint, instances int, size bigint, modalities varchar[], sop_classes varchar[])
+     WHERE study.id = new.id AND study.id = ANY(%s::bigint[])
+    """
+)
 
 
 class Indexer:
@@ -44,6 +73,7 @@ class Indexer:
         self._conflicts: dict[int, HeldReason] = {}
         self._refused: set[int] = set()
         self._new: set[int] = set()
+        self._returned: set[int] = set()
         self._find_studies(received)
         self._find_series([each for each in received if id(each) not in self._conflicts])
 
@@ -67,9 +97,14 @@ class Indexer:
         """Send `studies_stored` about the studies that `stored` joined as the rows `instances`."""
         studies = {self.study(each) for each in stored}
         if studies:
-            new = sorted(studies & self._new)
-            is_ours = all(each.source.is_ours for each in stored)
-            studies_stored.send(sender=Study, studies=sorted(studies), new=new, instances=instances, is_ours=is_ours)
+            studies_stored.send(
+                sender=Study,
+                studies=sorted(studies),
+                new=sorted(studies & (self._new | self._returned)),
+                returned=sorted(studies & self._returned),
+                instances=instances,
+                is_ours=all(each.source.is_ours for each in stored),
+            )
 
     def instance(self, received: Received) -> Instance:
         """The row of one object, not yet inserted."""
@@ -91,52 +126,31 @@ class Indexer:
             series_images[series.pk] += 1
             series_bytes[series.pk] += each.size
             studies.setdefault(series.study_ref_id, []).append(each)
-        with connection.cursor() as cursor:
-            for pk in sorted(series_images):
-                cursor.execute(
-                    """
-                    UPDATE pacs_series SET
-                        number_of_series_related_instances = number_of_series_related_instances + %s,
-                        size = size + %s, version = version + 1, updated_at = now(), removed_at = NULL
-                    WHERE id = %s
-                    """,
-                    [series_images[pk], series_bytes[pk], pk],
-                )
-        for pk in sorted(studies):
-            self._count_study(pk, studies[pk])
+        _COUNT_SERIES(
+            json.dumps([{"id": pk, "instances": series_images[pk], "size": series_bytes[pk]} for pk in series_images]),
+            list(series_images),
+        )
+        _COUNT_STUDIES(json.dumps([self._counted(pk, own) for pk, own in studies.items()]), list(studies))
 
-    def _count_study(self, pk: int, stored: list[Received]) -> None:
-        modalities = {self._series[_series_key(each)].modality for each in stored} - {""}
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE pacs_study SET
-                    number_of_study_related_instances = number_of_study_related_instances + %s,
-                    number_of_study_related_series =
-                        (SELECT count(*) FROM pacs_series
-                          WHERE study_ref_id = %s AND number_of_series_related_instances > 0),
-                    size = size + %s,
-                    modalities_in_study = ARRAY(
-                        SELECT DISTINCT unnest(modalities_in_study || %s::varchar[]) ORDER BY 1),
-                    sop_classes_in_study = ARRAY(
-                        SELECT DISTINCT unnest(sop_classes_in_study || %s::varchar[]) ORDER BY 1),
-                    version = version + 1, updated_at = now(), deleted_at = NULL, deletion_reason = ''
-                WHERE id = %s
-                """,
-                [
-                    len(stored), pk, sum(each.size for each in stored),
-                    sorted(modalities), sorted({each.sop_class_uid for each in stored}), pk,
-                ],
-            )  # fmt: skip
+    def _counted(self, pk: int, stored: Sequence[Received]) -> dict[str, Any]:
+        return {
+            "id": pk,
+            "instances": len(stored),
+            "size": sum(each.size for each in stored),
+            "modalities": sorted({self._series[_series_key(each)].modality for each in stored} - {""}),
+            "sop_classes": sorted({each.sop_class_uid for each in stored}),
+        }
 
     def _find_studies(self, received: Sequence[Received]) -> None:
         wanted = {_study_key(each): each for each in received}
         self._studies = _load_studies(wanted)
         missing = sorted(wanted.keys() - self._studies.keys())
-        if missing:
-            made = insert_missing([_study(wanted[key]) for key in missing], returning="study_instance_uid")
+        for site in {key[0] for key in missing}:
+            rows = _new_studies([wanted[key] for key in missing if key[0] == site])
+            made = insert_missing(rows, returning="study_instance_uid")
             self._new.update(made.values())
-            self._studies.update(_load_studies(missing))
+            self._studies.update(_made(rows, made, "study_instance_uid"))
+        self._studies.update(_load_studies([key for key in missing if key not in self._studies]))
         for each in received:
             study = self._studies[_study_key(each)]
             identity = each.identity
@@ -157,7 +171,7 @@ class Indexer:
             if study.deleted_at is None:
                 continue
             if may_return(study):
-                self._new.add(study.pk)
+                self._returned.add(study.pk)
             else:
                 self._refused.add(id(each))
         received = [each for each in received if id(each) not in self._refused]
@@ -166,10 +180,12 @@ class Indexer:
         if missing:
             rows = [_series_row(wanted[key], self._studies[_study_key(wanted[key])]) for key in missing]
             made = insert_missing(rows, returning="series_instance_uid")
-            self._series.update(_load_series(missing))
-            for key in missing:
-                if key[1] in made:
-                    _insert_request_attributes(self._series[key], wanted[key].header)
+            new = _made(rows, made, "series_instance_uid")
+            self._series.update(new)
+            self._series.update(_load_series([key for key in missing if key not in new]))
+            RequestAttributes.objects.bulk_create(
+                each for key, series in new.items() for each in _request_attributes(series, wanted[key].header)
+            )
         for each in received:
             series = self._series[_series_key(each)]
             if each.study_instance_uid == series.received_study_instance_uid:
@@ -221,25 +237,42 @@ def _series_key(received: Received) -> tuple[int, str]:
     return received.source.site.pk, received.series_instance_uid
 
 
+def _made(rows: Sequence[R], made: dict[str, int], uid: str) -> dict[tuple[int, str], R]:
+    """Those of `rows` that were inserted, by site and `uid`."""
+    found = {}
+    for row in rows:
+        if getattr(row, uid) in made:
+            row.pk, row._state.adding, row._state.db = made[getattr(row, uid)], False, connection.alias
+            found[row.site_id, getattr(row, uid)] = row
+    return found
+
+
 def _load_studies(keys: Sequence[tuple[int, str]] | dict[tuple[int, str], Received]) -> dict[tuple[int, str], Study]:
+    if not keys:
+        return {}
     found = _locking().filter(site__in={site for site, _ in keys}, study_instance_uid__in={uid for _, uid in keys})
     return {(each.site_id, each.study_instance_uid): each for each in found}
 
 
 def _load_series(keys: Sequence[tuple[int, str]] | dict[tuple[int, str], Received]) -> dict[tuple[int, str], Series]:
+    if not keys:
+        return {}
     found = Series.objects.filter(site__in={site for site, _ in keys}, series_instance_uid__in={uid for _, uid in keys})
     return {(each.site_id, each.series_instance_uid): each for each in found}
 
 
-def _study(received: Received) -> Study:
+def _new_studies(received: Sequence[Received]) -> list[Study]:
+    """New studies of one site, of which these are the first objects."""
+    site = received[0].source.site
+    patients = patients_for_studies(site=site, wanted=[(each.identity, each.study_instance_uid) for each in received])
+    return [_study(each, patient) for each, patient in zip(received, patients, strict=True)]
+
+
+def _study(received: Received, patient: Patient) -> Study:
     """A new study; of a patient who was merged into another, with that other's identity laid over."""
     now = timezone.now()
     columns = study_columns(received.header, received.source)
-    identity = received.identity
-    patient = patient_for_study(
-        site=received.source.site, identity=identity, study_instance_uid=received.study_instance_uid
-    )
-    is_other = not patient.is_provisional and not same_person(patient, identity)
+    is_other = not patient.is_provisional and not same_person(patient, received.identity)
     return Study(
         site=received.source.site,
         patient_ref=patient,
@@ -341,17 +374,15 @@ def instance_columns(header: Header) -> dict[str, Any]:
     }
 
 
-def _insert_request_attributes(series: Series, header: Header) -> None:
-    RequestAttributes.objects.bulk_create(
-        RequestAttributes(
+def _request_attributes(series: Series, header: Header) -> Iterator[RequestAttributes]:
+    for item in header.items(0x00400275)[:50]:
+        yield RequestAttributes(
             series_ref=series,
             scheduled_procedure_step_id=item.first(0x00400009)[:64],
             requested_procedure_id=item.first(0x00401001)[:64],
             accession_number=item.first(0x00080050)[:64],
             study_instance_uid=item.uid(0x0020000D)[:64],
         )
-        for item in header.items(0x00400275)[:50]
-    )
 
 
 def _positive(number: int | None, largest: int = 2**31 - 1) -> int | None:

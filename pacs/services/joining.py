@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from django.db import connection
-
 from pacs.models import Series, Study
 from pacs.services.incoming import Received
 from pacs.services.index import instance_columns
 from pacs.services.part10 import HEAD_SIZE
 from radiology.services.identity import Identity
+from radiology.services.rows import Statement
 
 MOST_REMEMBERED = 5000
 # Site, study, series.
@@ -50,16 +49,15 @@ class KnownSeries:
 
 PATIENT_FACTS = ("patient", "patient_id", "issuer_of_patient_id", "patient_name", "birth_date", "provisional_for")
 
-_database: Any = connection  # radiology.postgresql's
-
 # Of this process. Never asked without the database's consent, so it may be old.
 _known: dict[Key, KnownSeries] = {}
 
 # In one order everywhere, so that batches that share studies wait for each other.
-LOCK = "SELECT FROM pacs_study WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+LOCK = Statement("SELECT FROM pacs_study WHERE id = ANY(%s::bigint[]) ORDER BY id FOR NO KEY UPDATE")
 
 # The keys are given as arrays once more: the planner cannot know how few rows an unnest() yields.
-JOIN = """
+JOIN = Statement(
+    """
 WITH new AS (
     SELECT * FROM unnest(
         %s::bigint[], %s::varchar[], %s::varchar[], %s::int[], %s::int[], %s::int[], %s::smallint[], %s::int[],
@@ -105,7 +103,7 @@ WITH new AS (
 ), instance AS (
     INSERT INTO pacs_instance (site_id, series_ref_id, sop_instance_uid, sop_class_uid, instance_number, "rows",
                                "columns", bits_allocated, number_of_frames, content_date, content_time, created_at)
-    SELECT %s, series.id, sop_instance_uid, sop_class_uid, instance_number, "rows", "columns", bits_allocated,
+    SELECT %s::bigint, series.id, sop_instance_uid, sop_class_uid, instance_number, "rows", "columns", bits_allocated,
            number_of_frames, content_date, content_time, now()
       FROM new JOIN series ON series.id = new.series
      WHERE new.sop_class_uid = ANY(series.sop_classes_in_study)
@@ -115,10 +113,11 @@ WITH new AS (
 )
 INSERT INTO pacs_location (instance_ref_id, volume_id, path, data_set_offset, size, sha256, transfer_syntax_uid,
                            pixels, is_current, created_at)
-SELECT instance.id, volume_id, path, %s, size, sha256, transfer_syntax_uid, pixels, TRUE, now()
+SELECT instance.id, volume_id, path, %s::bigint, size, sha256, transfer_syntax_uid, pixels, TRUE, now()
   FROM instance JOIN new USING (sop_instance_uid)
 RETURNING instance_ref_id
 """
+)
 
 
 def learn(received: Received, study: Study, series: Series) -> None:
@@ -192,11 +191,9 @@ class Joining:
 
         Raises Changed.
         """
-        with _database.prepared_cursor() as cursor:
-            if len(self.studies) > 1:
-                cursor.execute(LOCK, [self.studies])
-            cursor.execute(JOIN, self._parameters(paths))
-            made = [pk for (pk,) in cursor.fetchall()]
+        if len(self.studies) > 1:
+            LOCK(self.studies)
+        made = [pk for (pk,) in JOIN(*self._parameters(paths))]
         if len(made) != len(self._studies):
             raise Changed
         return made

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import structlog
-from django.db import connection
 from django.utils import timezone
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
@@ -31,12 +30,24 @@ from radiology.errors import CannotUnderstand
 from radiology.models import AuditAction
 from radiology.services import audit
 from radiology.services.jobs import enqueue
+from radiology.services.rows import Statement
 
 log = structlog.get_logger(__name__)
 
 LARGEST_NOTE = 32 * 1024 * 1024
 MOST_REFERENCES = 100_000
 TITLES = frozenset({RemovalCode.QUALITY, RemovalCode.PATIENT_SAFETY, RemovalCode.WORKLIST_ENTRY, RemovalCode.EXPIRED})
+
+
+_REJECTED = Statement(
+    """
+    SELECT removed.sop_instance_uid FROM pacs_removedinstance removed
+      JOIN pacs_removal removal ON removal.id = removed.removal_id
+     WHERE removed.site_id = %s AND removed.sop_instance_uid = ANY(%s::varchar[])
+       AND removal.restored_at IS NULL AND removal.hides
+       AND NOT (removal.code = %s AND removal.study_ref_id IS NULL)
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -108,18 +119,7 @@ def apply_note(*, received: Received, note: Note, study: int) -> Removal:
 
 def rejected_among(*, site: int, sop_instance_uids: Collection[str]) -> set[str]:
     """Those of the UIDs that a removal in force hides. A deletion is, until it is purged."""
-    with connection.cursor() as cursor:  # each object that is stored asks: the ORM would take five times as long
-        cursor.execute(
-            """
-            SELECT removed.sop_instance_uid FROM pacs_removedinstance removed
-              JOIN pacs_removal removal ON removal.id = removed.removal_id
-             WHERE removed.site_id = %s AND removed.sop_instance_uid = ANY(%s)
-               AND removal.restored_at IS NULL AND removal.hides
-               AND NOT (removal.code = %s AND removal.study_ref_id IS NULL)
-            """,
-            [site, list(sop_instance_uids), RemovalCode.IMAGES],
-        )
-        return {uid for (uid,) in cursor.fetchall()}
+    return {uid for (uid,) in _REJECTED(site, list(sop_instance_uids), RemovalCode.IMAGES)}
 
 
 def hide_by(*, removal: Removal, sop_instance_uids: Sequence[str]) -> None:

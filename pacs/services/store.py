@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from pacs.models import HeldObject, HeldReason, Instance, Location, NodePriority, Study
 from pacs.services.deletion import REFUSED, may_return, may_return_to
@@ -25,8 +25,8 @@ from pacs.services.rejection import apply_note, hide, note_of, rejected_among
 from pacs.signals import studies_stored
 from pacs.storage import backend
 from radiology.errors import OutOfResources, RadiologyError
-from radiology.services.identity import insert_missing
 from radiology.services.jobs import was_rolled_back
+from radiology.services.rows import Statement, insert_missing
 
 __all__ = [
     "Incoming",
@@ -47,6 +47,11 @@ ATTEMPTS = 4
 
 # Instances by site and SOP Instance UID.
 Taken = dict[tuple[int, str], int]
+
+_INSTANCES = Statement(
+    "SELECT site_id, sop_instance_uid, id FROM pacs_instance"
+    " WHERE sop_instance_uid = ANY(%s::varchar[]) AND site_id = ANY(%s::bigint[])"
+)
 
 
 class StoreOutcome(StrEnum):
@@ -121,16 +126,9 @@ def _key(received: Received) -> tuple[int, str]:
 
 def _taken(received: Sequence[Received]) -> Taken:
     """The instances, by site and UID, whose UID is already in the archive."""
-    with connection.cursor() as cursor:  # asked for each object: the ORM would take three times as long
-        cursor.execute(
-            "SELECT site_id, sop_instance_uid, id FROM pacs_instance"
-            " WHERE sop_instance_uid = ANY(%s) AND site_id = ANY(%s)",
-            [
-                list({each.sop_instance_uid for each in received}),
-                list({each.source.site.pk for each in received}),
-            ],
-        )
-        return {(site, uid): pk for site, uid, pk in cursor.fetchall()}
+    uids = {each.sop_instance_uid for each in received}
+    sites = {each.source.site.pk for each in received}
+    return {(site, uid): pk for site, uid, pk in _INSTANCES(list(uids), list(sites))}
 
 
 def _store_new(received: list[Received]) -> list[Stored | None]:
@@ -185,7 +183,7 @@ def _join(joining: Joining, received: list[Received], published: list[Received])
     made = joining.insert(paths)
     _remove_rejected(received, joining.study)
     is_ours = all(each.source.is_ours for each in received)
-    studies_stored.send(sender=Study, studies=joining.studies, new=[], instances=made, is_ours=is_ours)
+    studies_stored.send(sender=Study, studies=joining.studies, new=[], returned=[], instances=made, is_ours=is_ours)
     return [_outcome(each, StoreOutcome.STORED) for each in received]
 
 

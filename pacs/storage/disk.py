@@ -339,11 +339,11 @@ class Disk:
                 found.add(uuid.UUID(hex=part.stem))
         return found
 
-    def waiting(self) -> list[Path]:
+    def waiting(self) -> list[str]:
         """The files of acknowledged objects, in the order in which they began to arrive."""
         try:
             with os.scandir(self.incoming) as listing:
-                return sorted(Path(each.path) for each in listing if each.name.endswith(ACKNOWLEDGED))
+                return sorted(each.path for each in listing if each.name.endswith(ACKNOWLEDGED))
         except FileNotFoundError:
             return []
         except OSError as error:

@@ -6,7 +6,6 @@ import mmap
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from pacs.storage.disk import HELD, MARK, MARKED, Disk, Draft, out_of_resources, path_of, sync_folder
 
@@ -19,11 +18,11 @@ class WaitingDraft(Draft):
 
     may_be_acknowledged = False
 
-    def __init__(self, disk: Disk, path: Path, *, head_size: int) -> None:
+    def __init__(self, disk: Disk, path: str, *, head_size: int) -> None:
         self.disk = disk
-        self._name = str(path)
+        self._name = self.waits_at = path
         self.head_size = head_size
-        key, self.note, self._digest, _suffix = path.name.split(".")
+        key, self.note, self._digest, _suffix = os.path.basename(path).split(".")
         self.key = uuid.UUID(hex=key)
         self._linked = False
         self._hashing = None

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from radiology.errors import Conflict, InvalidValue
 from radiology.models import ApiToken, IdempotencyKey
-from radiology.services.identity import insert_missing
+from radiology.services.rows import insert_missing
 
 LONGEST_KEY = 255
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from django.db import connection, models
+from django.db import connection
 
 from radiology.dicom import PersonName, fold, parse_da
 from radiology.models import IdentifierKind, Patient, PatientIdentifier, PatientNameWord, Site
 from radiology.services.patients import derived_values, name_words
-from radiology.services.rows import Sought
+from radiology.services.rows import Sought, Statement, insert_missing
 from radiology.services.survivors import hold_survivor, survivor_of
 
 
@@ -31,6 +30,11 @@ _NUMBERED = Sought(
     Patient,
     "site_id = %s AND patient_id = %s AND provisional_for = ''"
     " AND (%s::varchar = '' OR issuer_of_patient_id IN ('', %s::varchar)) ORDER BY id LIMIT 3",
+)
+
+_KNOWN_NUMBERS = Statement(
+    "SELECT DISTINCT patient_id FROM radiology_patient"
+    " WHERE site_id = %s AND patient_id = ANY(%s::varchar[]) AND provisional_for = ''"
 )
 
 # What stands in the issuer of numbers that everybody knows; SATUSEHAT writes .../id/nik.
@@ -84,7 +88,7 @@ def patient_for_study(*, site: Site, identity: Identity, study_instance_uid: str
         return _provisional(site, identity, study_instance_uid)
     known = patients_numbered(site, identity)
     if not known:
-        made = _insert(site, identity, provisional_for="")
+        [made] = _insert(site, [(identity, "")])
         if made is not None:  # no one else sees it, so no merge can take it away
             _keep_identifiers(made, identity)
             return made
@@ -94,6 +98,22 @@ def patient_for_study(*, site: Site, identity: Identity, study_instance_uid: str
         _keep_identifiers(patient, identity)
         return patient
     return _provisional(site, identity, study_instance_uid)
+
+
+def patients_for_studies(*, site: Site, wanted: Sequence[tuple[Identity, str]]) -> list[Patient]:
+    """`patient_for_study` for each identity and StudyInstanceUID; those of numbers that are new are made together."""
+    first = {one.patient_id: one for one, _ in reversed(wanted) if one.patient_id and one.trusted}
+    known = {number for (number,) in _KNOWN_NUMBERS(site.pk, sorted(first))}
+    new = [one for number, one in sorted(first.items()) if number not in known]
+    made = dict(zip(map(id, new), _insert(site, [(one, "") for one in new]), strict=True))
+    for one in new:
+        patient = made[id(one)]
+        if patient is not None:  # no one else sees it, so no merge can take it away
+            _keep_identifiers(patient, one)
+    return [
+        made.get(id(one)) or patient_for_study(site=site, identity=one, study_instance_uid=study)
+        for one, study in wanted
+    ]
 
 
 def means(patient: Patient, identity: Identity) -> bool:
@@ -120,27 +140,6 @@ def survivor_named(*, site: Site, identity: Identity) -> Patient | None:
     return survivor_of(known[0])
 
 
-def insert_missing(rows: Sequence[models.Model], *, returning: str) -> dict[Any, int]:
-    """Insert `rows` where no constraint stands against it; the new ids by their value of `returning`.
-
-    `ON CONFLICT DO NOTHING` waits for a concurrent insert of the same row and then leaves it alone.
-    """
-    if not rows:
-        return {}
-    meta = rows[0]._meta
-    fields = [each for each in meta.concrete_fields if not each.primary_key]
-    columns = ", ".join(f'"{each.column}"' for each in fields)
-    one = f"({', '.join(['%s'] * len(fields))})"
-    values = [each.get_db_prep_save(each.pre_save(row, add=True), connection) for row in rows for each in fields]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'INSERT INTO "{meta.db_table}" ({columns}) VALUES {", ".join([one] * len(rows))} '
-            f'ON CONFLICT DO NOTHING RETURNING "{returning}", id',
-            values,
-        )
-        return dict(cursor.fetchall())
-
-
 def patients_numbered(site: Site, identity: Identity) -> list[Patient]:
     """The patients whom this id may mean, merged ones too: a key without issuer matches any issuer."""
     issuer = identity.issuer_of_patient_id
@@ -152,7 +151,7 @@ def patients_numbered(site: Site, identity: Identity) -> list[Patient]:
 def _provisional(site: Site, identity: Identity, study_instance_uid: str) -> Patient:
     found = Patient.objects.filter(site=site, provisional_for=study_instance_uid).first()
     if found is None:
-        _insert(site, identity, provisional_for=study_instance_uid)
+        _insert(site, [(identity, study_instance_uid)])
         found = Patient.objects.get(site=site, provisional_for=study_instance_uid)
         _keep_identifiers(found, identity)
     return hold_survivor(found)
@@ -169,9 +168,22 @@ def _keep_identifiers(patient: Patient, identity: Identity) -> None:
         )
 
 
-def _insert(site: Site, identity: Identity, *, provisional_for: str) -> Patient | None:
-    """The new patient; None when there is one by now."""
-    patient = Patient(
+def _insert(site: Site, wanted: Sequence[tuple[Identity, str]]) -> list[Patient | None]:
+    """The new patients, each of an identity and for what it is provisional; None where there is one by now."""
+    patients = [_new(site, identity, provisional_for) for identity, provisional_for in wanted]
+    made = insert_missing(patients, returning="public_id")
+    words: list[PatientNameWord] = []
+    for patient in patients:
+        patient.pk = made.get(patient.public_id)
+        if patient.pk is not None:
+            patient._state.adding, patient._state.db = False, connection.alias
+            words += name_words(patient=patient.pk, patient_name=patient.patient_name)
+    insert_missing(words, returning="patient_ref_id")
+    return [patient if patient.pk is not None else None for patient in patients]
+
+
+def _new(site: Site, identity: Identity, provisional_for: str) -> Patient:
+    return Patient(
         site=site,
         patient_id=identity.patient_id,
         issuer_of_patient_id=identity.issuer_of_patient_id,
@@ -181,13 +193,6 @@ def _insert(site: Site, identity: Identity, *, provisional_for: str) -> Patient 
         patient_sex=identity.patient_sex,
         **derived_values(patient_name=identity.patient_name, patient_birth_date=identity.patient_birth_date),
     )
-    pk = insert_missing([patient], returning="public_id").get(patient.public_id)
-    if pk is None:
-        return None
-    patient.pk, patient._state.adding, patient._state.db = pk, False, connection.alias
-    words = name_words(patient=pk, patient_name=identity.patient_name)
-    PatientNameWord.objects.bulk_create(words, ignore_conflicts=True)
-    return patient
 
 
 def _same_name(one: str, other: str) -> bool:

@@ -120,7 +120,9 @@ def enqueue_once(job: Job) -> None:
 
 def enqueue_all(jobs: Iterable[Job]) -> list[Job]:
     """Add many jobs, not yet saved, to the current transaction with one statement."""
-    return Job.objects.bulk_create(jobs)
+    added = list(jobs)
+    _add(added)
+    return added
 
 
 def claim(*, now: datetime | None = None) -> Job | None:

@@ -4,14 +4,17 @@ To put a query together costs Django several times what it costs to ask it. Wher
 in SQL stands instead, and everything else still follows from the model.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import date
 from typing import Any, Generic, TypeVar
 
 from django.db import connection, models, transaction
 from django.db.models.base import ModelState
+from psycopg import Binary
+from psycopg.types.json import Json, Jsonb
 
-# A statement takes 65,535 values.
 MOST_ROWS = 500
 _database: Any = connection  # radiology.postgresql's
 # Behind RETURNING, which is worked out before the statement's transaction ends.
@@ -147,9 +150,12 @@ class Added(Generic[M]):
     """
 
     def __init__(self, model: type[M]) -> None:
-        self._meta = model._meta
-        self._fields = [each for each in model._meta.concrete_fields if not each.primary_key]
-        self._orders: dict[int, str] = {}
+        meta = model._meta
+        self._fields = _written(meta)
+        places = ", ".join(map(_placeholder, self._fields))
+        key = f' RETURNING "{meta.pk.column}"'
+        self._one = f'INSERT INTO "{meta.db_table}" ({_columns(self._fields)}) VALUES ({places}){key}'
+        self._many = _insert_records(meta, self._fields) + key
 
     def __call__(self, rows: Sequence[M], *, soon: bool = False) -> None:
         if soon and len(rows) == 1 and not connection.in_atomic_block:
@@ -160,26 +166,27 @@ class Added(Generic[M]):
                 self._insert(rows[first : first + MOST_ROWS])
 
     def _insert(self, rows: Sequence[M], *, soon: bool = False) -> None:
-        values = [each.get_db_prep_save(each.pre_save(row, True), connection) for row in rows for each in self._fields]
         if len(rows) == 1:
-            keys = _database.rows_of(self._order(1) + _SOON if soon else self._order(1), values)
+            values = _values(rows[0], self._fields)
+            keys = _database.rows_of(self._one + _SOON if soon else self._one, values)
         else:
-            with connection.cursor() as cursor:
-                cursor.execute(self._order(len(rows)), values)
-                keys = cursor.fetchall()
+            keys = _database.rows_of(self._many, [_records(rows, self._fields)])
         for row, key in zip(rows, keys, strict=True):
             row.pk = key[0]
             row._state.adding, row._state.db = False, connection.alias
 
-    def _order(self, count: int) -> str:
-        if count not in self._orders:
-            columns = ", ".join(f'"{each.column}"' for each in self._fields)
-            one = f"({', '.join(map(_placeholder, self._fields))})"
-            self._orders[count] = (
-                f'INSERT INTO "{self._meta.db_table}" ({columns}) VALUES {", ".join([one] * count)}'
-                f' RETURNING "{self._meta.pk.column}"'
-            )
-        return self._orders[count]
+
+def insert_missing(rows: Sequence[models.Model], *, returning: str) -> dict[Any, int]:
+    """Insert `rows` where no constraint stands against it; the new ids by their value of `returning`.
+
+    `ON CONFLICT DO NOTHING` waits for a concurrent insert of the same row and then leaves it alone.
+    """
+    if not rows:
+        return {}
+    meta = rows[0]._meta
+    fields = _written(meta)
+    order = f'{_insert_records(meta, fields)} ON CONFLICT DO NOTHING RETURNING "{returning}", id'
+    return dict(_database.rows_of(order, [_records(rows, fields)]))
 
 
 class Rewritten(Generic[M]):
@@ -196,5 +203,40 @@ class Rewritten(Generic[M]):
         _database.rows_of(self._order, [*values, row.pk])
 
 
+def _written(meta: Any) -> list[Any]:
+    return [each for each in meta.concrete_fields if not each.primary_key]
+
+
+def _columns(fields: Sequence[Any]) -> str:
+    return ", ".join(f'"{each.column}"' for each in fields)
+
+
 def _placeholder(field: Any) -> str:
     return str(field.get_placeholder(None, None, connection)) if hasattr(field, "get_placeholder") else "%s"
+
+
+def _insert_records(meta: Any, fields: Sequence[Any]) -> str:
+    """Of `_records`: the same statement for any number of rows."""
+    columns = _columns(fields)
+    source = f'json_populate_recordset(NULL::"{meta.db_table}", %s::json)'
+    return f'INSERT INTO "{meta.db_table}" ({columns}) SELECT {columns} FROM {source}'
+
+
+def _records(rows: Sequence[models.Model], fields: Sequence[Any]) -> str:
+    names = [each.column for each in fields]
+    return json.dumps([dict(zip(names, _values(row, fields), strict=True)) for row in rows], default=_text_of)
+
+
+def _values(row: models.Model, fields: Sequence[Any]) -> list[Any]:
+    return [each.get_db_prep_save(each.pre_save(row, True), connection) for each in fields]
+
+
+def _text_of(value: Any) -> Any:
+    """A value as PostgreSQL reads it out of JSON."""
+    if isinstance(value, Json | Jsonb | Binary):
+        return value.obj
+    if isinstance(value, bytes | memoryview):
+        return f"\\x{bytes(value).hex()}"
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value)

@@ -287,10 +287,10 @@ class TestFiling:
         path = acknowledged(source, part10(ct()))
         disk = backend(volume)
         assert isinstance(disk, Disk)
-        first = WaitingDraft(disk, path, head_size=1024)
+        first = WaitingDraft(disk, str(path), head_size=1024)
         lasting = disk.root / first.publish()
         first.abandon()
-        second = WaitingDraft(disk, path, head_size=1024)
+        second = WaitingDraft(disk, str(path), head_size=1024)
         second.publish()
         second.retract()
         second.abandon()
@@ -300,12 +300,12 @@ class TestFiling:
         path = acknowledged(source, part10(ct()))
         disk = backend(volume)
         assert isinstance(disk, Disk)
-        other = WaitingDraft(disk, path, head_size=1024)
+        other = WaitingDraft(disk, str(path), head_size=1024)
         assert Filing().run() == 0
         other.abandon()
         assert Filing().run() == 1
         with pytest.raises(FileNotFoundError):
-            WaitingDraft(disk, path, head_size=1024)
+            WaitingDraft(disk, str(path), head_size=1024)
 
     def test_one_that_cannot_be_filed_waits_by_itself_and_is_told_of(
         self, source: Source, volume: Volume, monkeypatch: pytest.MonkeyPatch

@@ -151,6 +151,58 @@ def test_many_new_studies_take_no_more_queries_for_the_images_that_follow_their_
     assert sorted(Study.objects.values_list("number_of_study_related_instances", flat=True)) == [2, 2, 2, 10, 10, 10]
 
 
+def test_the_first_images_of_many_new_patients_take_no_more_queries_than_those_of_a_few(source: Source) -> None:
+    asked = []
+    for patients in (2, 12):
+        received = [
+            take(source, part10(ct(PatientID=f"{patients}-{number}", PatientName=f"KE{number}^NAMA BARU")))
+            for number in range(patients)
+        ]
+        with CaptureQueriesContext(connection) as queries:
+            outcomes = store_instances(received=received)
+        assert {each.outcome for each in outcomes} == {StoreOutcome.STORED}
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
+    assert asked[1] < 45
+    assert Patient.objects.filter(is_temporary=False, provisional_for="").count() == 14
+    assert Patient.objects.filter(name_words__word__startswith="baru").count() == 14
+    assert set(Study.objects.values_list("number_of_study_related_series", "modalities_in_study__0")) == {(1, "CT")}
+
+
+def test_who_is_new_in_a_batch_is_told_apart_as_if_they_came_one_by_one(source: Source) -> None:
+    """One number for two studies of one person, and for a study of somebody else; one without any."""
+    store(source, part10(ct(PatientID="known", PatientName="LAMA^ADA", PatientBirthDate="19600101")))
+    other = Dataset()
+    other.PatientID, other.IssuerOfPatientID = "9901011234567890", "NIK"
+    people = [
+        {"PatientID": "new", "PatientName": "BARU^ANI", "PatientBirthDate": "19700101"},
+        {"PatientID": "new", "PatientName": "BARU^ANI", "PatientBirthDate": "19700101"},
+        {"PatientID": "new", "PatientName": "LAIN^BUDI", "PatientBirthDate": "19800101"},
+        {"PatientID": "known", "PatientName": "LAMA^ADA", "PatientBirthDate": "19600101"},
+        {"PatientID": "", "PatientName": "TANPA^NOMOR"},
+        {"PatientID": "two", "PatientName": "BARU^DUA", "OtherPatientIDsSequence": [other]},
+    ]
+    # The first of a number, in the order of the studies' UIDs, decides whose it is.
+    objects = [ct(**who, StudyInstanceUID=f"1.2.{number}") for number, who in enumerate(people, 1)]
+    outcomes = store_instances(received=[take(source, part10(each)) for each in objects])
+    assert {each.outcome for each in outcomes} == {StoreOutcome.STORED}
+    found = [
+        Study.objects.select_related("patient_ref").get(study_instance_uid=each.StudyInstanceUID).patient_ref
+        for each in objects
+    ]
+    assert [(each.patient_name, each.is_provisional) for each in found] == [
+        ("BARU^ANI", False),
+        ("BARU^ANI", False),
+        ("LAIN^BUDI", True),
+        ("LAMA^ADA", False),
+        ("TANPA^NOMOR", True),
+        ("BARU^DUA", False),
+    ]
+    assert found[0] == found[1]
+    assert Patient.objects.count() == 5
+    assert [each.kind for each in found[-1].identifiers.all()] == ["NIK"]
+
+
 def test_a_series_of_two_patients_is_told_apart_within_a_batch(source: Source) -> None:
     study, series = generate_uid(), generate_uid()
     objects = [

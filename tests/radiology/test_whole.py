@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from datetime import date
 
 import psycopg
 import pytest
@@ -10,7 +11,7 @@ from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from radiology.models import Job, Patient, Site
-from radiology.services.rows import MOST_ROWS, Added, Rewritten, Sought, Statement
+from radiology.services.rows import MOST_ROWS, Added, Rewritten, Sought, Statement, insert_missing
 from radiology.services.whole import Standing, atomic, whole
 from tests.daemons import database_url
 from tests.factories import make_patient
@@ -217,6 +218,28 @@ class TestRows:
         jobs[0].error = "changed"
         jobs[0].save()
         assert Job.objects.filter(kind="a").count() == len(jobs)
+
+    def test_many_rows_hold_what_one_would(self) -> None:
+        """Texts that JSON must escape, JSON of every kind, times, dates, keys, and nothing."""
+        told = {"a": ['"', "\\", "\u00e9\u4e2d\U0001f600", 1.5, 2**40, None, True], "": {}}
+        made = make_patient(patient_id="7")
+        many = [
+            Patient(site=made.site, patient_id=f"9-{number}", patient_name='A"\\^\u4e2d', attributes=told)
+            for number in range(3)
+        ]
+        many[1].birth_date, many[1].merged_into, many[1].merged_at = date(1970, 2, 28), made, made.created_at
+        assert insert_missing([*many, many[0]], returning="patient_id").keys() == {"9-0", "9-1", "9-2"}
+        assert not insert_missing(many, returning="patient_id")
+        for each in many:
+            same = Patient.objects.get(patient_id=each.patient_id)
+            names = {field.attname for field in Patient._meta.concrete_fields} - {"id", "updated_at"}
+            assert {name: getattr(same, name) for name in names} == {name: getattr(each, name) for name in names}
+
+    def test_no_nul_passes_among_many_rows(self) -> None:
+        jobs = [Job(kind="a", ordering_key="b"), Job(kind="a", ordering_key="c\0d")]
+        with pytest.raises(DataError), transaction.atomic():
+            Added(Job)(jobs)
+        assert not Job.objects.filter(kind="a").exists()
 
     def test_no_more_statements_stay_prepared_than_psycopg_keeps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Site.objects.default()  # the transaction has begun

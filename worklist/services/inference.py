@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max, Min
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from pacs.models import WRITTEN, Instance, RequestAttributes, Series, StorageCom
 from radiology.models import Job, JobPriority, JobState, Order, OrderStatus, RequestedProcedure
 from radiology.models.keys import uuid7
 from radiology.services.jobs import enqueue, handles
+from radiology.services.rows import Statement
 from worklist.models import Device, PerformedProcedureStep, ScheduledProcedureStep, StepStatus
 from worklist.services.abandonment import settle_abandoned
 from worklist.services.completion import is_under_way, names_all, performed_of, settle_completion
@@ -27,6 +28,13 @@ from worklist.services.performed_effects import take_state
 LOOK = "worklist.look_at_study"
 QUIET_MINUTES = 10
 _WHO = "images"
+_WATCH = Statement(
+    "INSERT INTO radiology_job (public_id, kind, arguments, state, priority, attempts, max_attempts,"
+    " next_attempt_at, progress, progress_total, error, idempotency_key, ordering_key, created_at)"
+    " SELECT one, %s::varchar, two::jsonb, %s::varchar, %s::smallint, 0, 20, %s::timestamptz, 0, 0, '', three, '',"
+    " %s::timestamptz"
+    " FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS new(one, two, three) ON CONFLICT DO NOTHING"
+)
 # Of a look that no news has caused.
 _QUIETLY = {"is_quiet_check": True}
 _NOT_BEGUN = (StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY, StepStatus.NO_SHOW)
@@ -41,24 +49,11 @@ def watch_studies(*, studies: Iterable[int], not_before: datetime | None = None)
     now = timezone.now()
     due = not_before or now
     kept = '{"study": %d, "is_quiet_check": true}' if not_before else '{"study": %d}'
-    rows = [(uuid7(), kept % pk, _key(pk)) for pk in sorted(set(studies))]
+    rows = [(str(uuid7()), kept % pk, _key(pk)) for pk in sorted(set(studies))]
     if not rows:
         return
-    with connection.cursor() as cursor:  # asked for each batch of images: the ORM would make several queries of it
-        cursor.execute(
-            "INSERT INTO radiology_job (public_id, kind, arguments, state, priority, attempts, max_attempts,"
-            " next_attempt_at, progress, progress_total, error, idempotency_key, ordering_key, created_at)"
-            " SELECT one, %s, two::jsonb, %s, %s, 0, 20, %s, 0, 0, '', three, '', %s"
-            " FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS new(one, two, three) ON CONFLICT DO NOTHING",
-            [
-                LOOK,
-                JobState.PENDING,
-                JobPriority.NORMAL,
-                due,
-                now,
-                *([row[number] for row in rows] for number in range(3)),
-            ],
-        )
+    columns = ([row[number] for row in rows] for number in range(3))
+    _WATCH(LOOK, JobState.PENDING, JobPriority.NORMAL, due, now, *columns)
 
 
 def look_now(*, studies: Iterable[int]) -> None:

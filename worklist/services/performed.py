@@ -19,7 +19,7 @@ from pacs.services.metadata import Attributes
 from radiology.dicom import instant, is_uid, new_uid, parse_offset
 from radiology.errors import Conflict, InvalidValue, NotFound
 from radiology.models import Site
-from radiology.services.identity import insert_missing
+from radiology.services.rows import insert_missing
 from worklist.models import PerformedProcedureStep, PerformedStatus, PerformedWarning
 from worklist.services.dicom_json import code, text
 from worklist.services.inference import look_now

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from pacs.models import RequestAttributes, Study
 from radiology.models import Job, JobState, Order, Patient, RequestedProcedure
-from radiology.services.jobs import enqueue, handles
+from radiology.services.jobs import enqueue, enqueue_all, handles
 from worklist.models import CaseState, ReconciliationCase
 from worklist.services.reconciliation import reconcile_study
 from worklist.services.reconciliation_decisions import withdraw_wrong_entry
@@ -40,8 +40,7 @@ def look_at(studies: Iterable[int], *, again: bool = False) -> None:
 
 def look_at_new(studies: Iterable[int]) -> None:
     """Match studies that are new: nothing waits for them yet, so nobody asks."""
-    for pk in studies:
-        enqueue(kind=KIND, arguments={"study": pk}, ordering_key=f"reconcile:{pk}")
+    enqueue_all(Job(kind=KIND, arguments={"study": pk}, ordering_key=f"reconcile:{pk}") for pk in studies)
 
 
 @handles(KIND)
