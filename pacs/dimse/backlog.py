@@ -62,10 +62,12 @@ class Backlog:
             now = time.monotonic()
             while self._waiting:
                 path, since = self._waiting[0]
+                if len(self._waiting) < MOST and now - since < OLDEST_SECONDS:
+                    return True  # whether or not it is filed by now
                 if now - since < FORGOTTEN_SECONDS and os.path.exists(path):
-                    break
+                    return False
                 self._waiting.popleft()
-            return not self._waiting or (len(self._waiting) < MOST and now - self._waiting[0][1] < OLDEST_SECONDS)
+            return True
 
 
 class Unfiled:
@@ -76,8 +78,9 @@ class Unfiled:
 
     def add(self, path: str) -> None:
         """One more."""
-        while self._paths and not os.path.exists(self._paths[0]):
-            self._paths.popleft()
+        if len(self._paths) >= MOST:
+            while self._paths and not os.path.exists(self._paths[0]):
+                self._paths.popleft()
         self._paths.append(path)
 
     def is_empty(self) -> bool:

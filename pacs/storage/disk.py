@@ -8,7 +8,7 @@ A key is a UUIDv7, and the published path follows from the key alone. Publishing
 to the same file; the first goes once the database row is committed. So whatever a crash leaves is in
 incoming/, and its key says where the other link would be.
 
-A small object is acknowledged when its file is synced, if the name that it was begun under was synced before
+An object is acknowledged when its file is synced, if the name that it was begun under was synced before
 (`sync_names`). A power cut may then take back the name that says so; but its head says it too, with the SHA-256
 of a complete object, and `Disk.recover` gives it that name again. Who files it syncs the name and takes the mark out
 (`unmark`), before anybody reads the file.
@@ -26,7 +26,6 @@ import struct
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
@@ -44,12 +43,8 @@ SYNC_FILE_RANGE_WRITE = 2
 MARK = struct.Struct("<16s32s48s")
 MARKED = b"acknowledged".ljust(16, b"\0")
 ACKNOWLEDGED = ".received"
-# Smaller objects are hashed when they are complete, and if it takes longer than to say so, while they are synced.
-HASHED_AT_END = 4 * 1024 * 1024
-HASHED_ASIDE = 64 * 1024
 # So much is held in memory, and written with the head at once: most objects that are no images.
 HELD = 64 * 1024
-HASHED_AT_ONCE = 1024 * 1024
 # So much is given to the disk at once, while the next bytes come: the sync at the end has then little to wait for.
 WRITE_OUT_EVERY = 64 * 1024
 SPACE_CHECK_EVERY = 16 * 1024 * 1024
@@ -58,16 +53,6 @@ NOT_PUBLISHED = {"incoming", "lost+found"}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _libc = ctypes.CDLL(None)
-_hashers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
-
-
-def _forget_threads() -> None:
-    """In a forked process there are none of them."""
-    global _hashers
-    _hashers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
-
-
-os.register_at_fork(after_in_child=_forget_threads)
 
 
 def path_of(key: uuid.UUID) -> str:
@@ -89,8 +74,6 @@ class Draft:
         self.disk = disk
         self.size = 0
         self._hash = hashlib.sha256()
-        self._hashed = 0
-        self._hashing: Future[None] | None = None
         self._checked = 0
         self._written_out = 0
         self.head_size = head_size
@@ -118,6 +101,7 @@ class Draft:
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`."""
+        self._hash.update(chunk)
         if self._held is not None:
             if self.size + len(chunk) <= HELD:
                 self._held += chunk
@@ -127,10 +111,6 @@ class Draft:
         if self.size - self._checked > SPACE_CHECK_EVERY:
             self.disk.require_space(len(chunk))
             self._checked = self.size
-        if self._hashed or self.size + len(chunk) > HASHED_AT_END:
-            self._hash_written()
-            self._hash.update(chunk)
-            self._hashed += len(chunk)
         self._put(chunk, self.head_size + self.size)
         self.size += len(chunk)
         if self.size - self._written_out >= WRITE_OUT_EVERY:
@@ -173,35 +153,16 @@ class Draft:
 
     def sha256(self) -> bytes:
         """Of what `write` got."""
-        if self._hashing is not None:
-            self._hashing.result()
-        elif self._file >= 0:
-            self._hash_written()
         return self._hash.digest()
-
-    def _hash_written(self) -> None:
-        if self._held is not None and not self._hashed:
-            self._hash.update(self._held)
-            self._hashed = self.size
-        while self._hashed < self.size:
-            chunk = os.pread(self._file, HASHED_AT_ONCE, self.head_size + self._hashed)
-            if not chunk:
-                raise OutOfResources("The archive's disk does not give back what was written.")
-            self._hash.update(chunk)
-            self._hashed += len(chunk)
 
     def seal(self, head: bytes, *, note: str = "") -> None:
         """Write the head in front and sync the file: its bytes survive a power cut from here on.
 
         With a `note` it will be acknowledged under that.
         """
-        if note and self.is_named and self._held is not None:
+        if note and self.is_named:
             head = head[: -MARK.size] + MARK.pack(MARKED, self.sha256(), note.encode())
             self._is_marked = True
-        if self.size - self._hashed > HASHED_ASIDE:
-            self._hashing = _hashers.submit(self._hash_written)
-        else:
-            self._hash_written()
         self._put_head(head)
         try:
             os.fsync(self._file)
@@ -259,8 +220,6 @@ class Draft:
     def abandon(self) -> None:
         """Close, and leave both links to the collector: nobody knows whether the row was committed."""
         if self._file >= 0:
-            if self._hashing is not None:
-                wait([self._hashing])
             os.close(self._file)
             self._file = -1
 

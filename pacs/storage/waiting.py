@@ -25,7 +25,6 @@ class WaitingDraft(Draft):
         key, self.note, self._digest, _suffix = os.path.basename(path).split(".")
         self.key = uuid.UUID(hex=key)
         self._linked = False
-        self._hashing = None
         self._held = None
         self._file = os.open(self._name, os.O_RDWR | os.O_CLOEXEC)
         try:
