@@ -7,7 +7,10 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 
-from pacs.storage.disk import HELD, MARK, MARKED, Disk, Draft, out_of_resources, path_of, sync_folder
+from pacs.storage.disk import MARK, MARKED, Disk, Draft, out_of_resources, path_of, sync_folder
+
+# So much is read at once: all of most objects that are no images.
+BEGINNING = 64 * 1024
 
 
 class WaitingDraft(Draft):
@@ -25,21 +28,22 @@ class WaitingDraft(Draft):
         key, self.note, self._digest, _suffix = os.path.basename(path).split(".")
         self.key = uuid.UUID(hex=key)
         self._linked = False
-        self._held = None
+        self._held = bytearray()
         self._file = os.open(self._name, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.stat(self._name)  # whoever had the lock until now may have settled it
-            self._beginning = os.pread(self._file, head_size + HELD + 1, 0)
+            self._beginning = os.pread(self._file, head_size + BEGINNING + 1, 0)
             whole = len(self._beginning)
             self.size = (whole if self._is_whole else os.fstat(self._file).st_size) - head_size
+            self._written = self.size
         except BaseException:
             self.abandon()
             raise
 
     @property
     def _is_whole(self) -> bool:
-        return len(self._beginning) <= self.head_size + HELD
+        return len(self._beginning) <= self.head_size + BEGINNING
 
     @property
     def head(self) -> bytes:
