@@ -1,6 +1,7 @@
 """What this process has acknowledged and the filer has not filed yet: bounded in number and in age."""
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -17,6 +18,9 @@ OLDEST_SECONDS = 0.5
 FORGOTTEN_SECONDS = 10.0
 ROOM_SECONDS = 2.0
 LOOK_SECONDS = 0.002
+# After a call the filer looks within a moment by itself: to wake it for each object would cost both of them more than
+# the object's way to the disk.
+CALL_SECONDS = 0.05
 # What the filer is told: that there is one more, and that somebody waits for all of them.
 MORE, NOW = b"m", b"n"
 
@@ -29,6 +33,7 @@ class Backlog:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[str, float]] = deque()
         self._is_patient = True  # not while nobody files
+        self._called = -math.inf
 
     def has_room(self) -> bool:
         """Whether one more may be acknowledged now. Waits for a moment if need be, but not again and again."""
@@ -45,12 +50,16 @@ class Backlog:
 
     def add(self, path: str) -> None:
         """One more waits."""
+        now = time.monotonic()
         with self._lock:
-            self._waiting.append((path, time.monotonic()))
-        self._call(MORE)
+            self._waiting.append((path, now))
+        if now - self._called > CALL_SECONDS:
+            self._called = now
+            self._call(MORE)
 
     def hurry(self) -> None:
         """Somebody waits for those that wait."""
+        self._called = -math.inf
         self._call(NOW)
 
     def _call(self, word: bytes) -> None:

@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 GATHER_SECONDS = 0.15
 ENOUGH = 128
 LOOK_SECONDS = 1.0
+# So often and so soon it looks once more, without a call, after there was one or something to file: those who bring
+# much do not call for each (`pacs.dimse.backlog`).
+ONCE_MORE, ONCE_MORE_SECONDS = 2, 0.1
 MOST_CALLS = 64 * 1024
 
 
@@ -39,22 +42,24 @@ class Filer:
         poll.register(self._calls, select.POLLIN)
         poll.register(self._stop_reader, select.POLLIN)
         self._look()
+        left = ONCE_MORE
         while not self._is_stopping:
-            poll.poll(LOOK_SECONDS * 1000)
-            self._gather()
-            self._look()
+            poll.poll((ONCE_MORE_SECONDS if left else LOOK_SECONDS) * 1000)
+            was_called = self._gather()
+            left = ONCE_MORE if self._look() or was_called else max(0, left - 1)
         self._look()
 
-    def _gather(self) -> None:
-        """Let the calls come in until there are enough, or it is urgent, or time."""
+    def _gather(self) -> bool:
+        """Let the calls come in until there are enough, or it is urgent, or time. Whether there were any."""
         until = time.monotonic() + GATHER_SECONDS
         heard = 0
         while not self._is_stopping and (left := until - time.monotonic()) > 0:
             calls = self._heard()
             heard += len(calls)
             if not heard or heard >= ENOUGH or NOW in calls:
-                return
+                break
             select.select([self._calls], [], [], left)
+        return heard > 0
 
     def _heard(self) -> bytes:
         try:
@@ -62,13 +67,15 @@ class Filer:
         except BlockingIOError:
             return b""
 
-    def _look(self) -> None:
+    def _look(self) -> int:
+        """File what there is; how much it was."""
         close_old_connections()
         try:
-            self._filing.run()
+            return self._filing.run()
         except DatabaseError as error:
             log.error("filing_failed", exc_info=error)
             select.select([self._stop_reader], [], [], LOOK_SECONDS)
+            return 0
         finally:
             close_old_connections()
 

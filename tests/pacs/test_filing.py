@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from pacs.dimse import backlog
+from pacs.dimse import backlog, filer
 from pacs.dimse.spares import Spares
 from pacs.models import HeldObject, Instance, Location, Study, Volume
 from pacs.services import health
@@ -544,6 +544,47 @@ def test_while_nobody_files_it_is_waited_for_once_and_not_for_each_object(
     now[0] += 1.0
     assert not waiting.has_room() and pauses, "it is waited for again"
     for descriptor in (reader, waiting.filer):
+        os.close(descriptor)
+
+
+def test_who_files_is_not_woken_for_each_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(backlog, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    waiting = backlog.Backlog()
+    reader, waiting.filer = os.pipe()
+    for _ in range(40):
+        waiting.add("/one")
+        now[0] += 0.01
+    calls = os.read(reader, 100)
+    assert 4 <= len(calls) <= 10
+    waiting.add("/one")
+    waiting.hurry()
+    waiting.add("/another")
+    assert os.read(reader, 100).endswith(backlog.NOW + backlog.MORE), "it may have looked already"
+    for descriptor in (reader, waiting.filer):
+        os.close(descriptor)
+
+
+def test_who_files_looks_again_for_what_it_was_not_called_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    calls, caller = os.pipe()
+    filing = filer.Filer(calls)
+    found = iter([0, 0, 3, 0, 0, 0])
+
+    def run() -> int:
+        try:
+            return next(found)
+        except StopIteration:
+            filing._end(signal.SIGTERM, None)
+            return 0
+
+    monkeypatch.setattr(filing, "_filing", SimpleNamespace(run=run))
+    poll = SimpleNamespace(register=lambda *_: None, poll=pauses.append)
+    monkeypatch.setattr(filer, "select", SimpleNamespace(poll=lambda: poll, POLLIN=1))
+    monkeypatch.setattr(filer.signal, "signal", lambda *_: None)
+    filing.run()
+    assert pauses == [100.0, 100.0, 100.0, 100.0, 1000.0, 1000.0]
+    for descriptor in (calls, caller):
         os.close(descriptor)
 
 
