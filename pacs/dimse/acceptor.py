@@ -35,10 +35,10 @@ from pacs.dimse.refused_callers import note_refusal
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.statuses import status_of
 from pacs.dimse.throttle import Direction, throttle_of
+from pacs.dimse.trail import record
 from pacs.models import ApplicationEntity, NodePriority
 from radiology.dicom import is_uid
 from radiology.errors import OutOfResources, RadiologyError
-from radiology.services import audit
 
 log = structlog.get_logger(__name__)
 
@@ -382,25 +382,6 @@ class Acceptor:
             messages=dict(self._counts),
             bytes=self._connection.transferred,
         )
-
-
-def record(association: ServedAssociation, **facts: Any) -> None:
-    """Write to the audit trail who asked over this association. That the trail cannot be written ends nothing."""
-    detail = {
-        "calling": association.calling_ae_title,
-        "called": association.called_ae_title,
-        **facts.pop("detail", {}),
-    }
-    try:
-        audit.record(
-            who=association.node,
-            address=association.address,
-            site_id=association.node.site_id,
-            detail=detail,
-            **facts,
-        )
-    except DatabaseError as error:
-        log.error("audit_not_written", audit_event=facts.get("event"), exc_info=error)
 
 
 def _name(request: Request) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from django.db import close_old_connections
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pacs.dimse.acceptor import ServedAssociation, record
+from pacs.dimse.acceptor import ServedAssociation
 from pacs.dimse.backlog import BACKLOG, Unfiled
 from pacs.dimse.message import CommandField, Status
 from pacs.dimse.services import Answer, Operation, Request, Service
 from pacs.dimse.spares import Spares
 from pacs.dimse.syntaxes import STORAGE_TRANSFER_SYNTAXES
+from pacs.dimse.trail import record_all
 from pacs.models import ApplicationEntity, NodePriority
 from pacs.services.filing import acknowledge, may_wait, note_of
 from pacs.services.storage_classes import is_storage
@@ -110,6 +111,8 @@ def end(association: ServedAssociation) -> None:
     spares: Spares | None = association.state.get("spares")
     if spares is not None:
         spares.discard()
+    if association.state.get("unfiled") is not None:
+        BACKLOG.hurry()  # it files while the trail is written
     audit_studies(association)
     settle(association)
 
@@ -120,14 +123,18 @@ def audit_studies(association: ServedAssociation) -> None:
     Of those that were acknowledged before they were filed it says "received".
     """
     studies: dict[str, Counter[str]] = association.state.get("stored", {})
-    for study_instance_uid, outcomes in studies.items():
-        record(
-            association,
-            event="dicom.store",
-            action=AuditAction.CREATE,
-            study_instance_uid=study_instance_uid,
-            detail={"instances": dict(outcomes)},
-        )
+    record_all(
+        association,
+        [
+            {
+                "event": "dicom.store",
+                "action": AuditAction.CREATE,
+                "study_instance_uid": study_instance_uid,
+                "detail": {"instances": dict(outcomes)},
+            }
+            for study_instance_uid, outcomes in studies.items()
+        ],
+    )
 
 
 def _source(association: ServedAssociation) -> Source:
