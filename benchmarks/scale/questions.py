@@ -4,6 +4,7 @@ Each gets a `Department` and the number of a study that exists at every size, an
 when the answer is not right, because a fast error would win.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from benchmarks.servers.sinar import Sinar
 from tests.pynetdicom_pause import stand_still
 
 JSON = "application/dicom+json"
+PAGE = 50
 
 
 @dataclass
@@ -131,8 +133,25 @@ def page_of_studies(at: Department, number: int) -> None:
 
 
 def page_of_studies_searched(at: Department, number: int) -> None:
-    name = GIVEN_NAMES[number % len(GIVEN_NAMES)].lower()
-    expect(at.page(f"/worklist?view=studies&q={name}+ct").body.count(b"/studies/") > 1, name)
+    """Every second given name has patients with CT: a dozen studies of 1,000, more than a page of more studies."""
+    name = GIVEN_NAMES[number % len(GIVEN_NAMES) // 2 * 2].lower()
+    expect(studies_on(at.page(f"/worklist?view=studies&q={name}+ct")) >= 12, name)
+
+
+def page_of_studies_of_none(at: Department, number: int) -> None:
+    """The other given names: as many patients, none of whom was examined so."""
+    name = GIVEN_NAMES[number % len(GIVEN_NAMES) // 2 * 2 + 1].lower()
+    expect(studies_on(at.page(f"/worklist?view=studies&q={name}+ct")) == 0, name)
+
+
+def page_of_studies_by_first_letter(at: Department, number: int) -> None:
+    """Of the smallest hospital, too, more studies than a page shows."""
+    expect(studies_on(at.page("/worklist?view=studies&q=s+ct")) == PAGE, "not a page of studies")
+
+
+def studies_on(page: Response) -> int:
+    """How many studies a page lists."""
+    return len(set(re.findall(rb"/studies/[0-9.]+", page.content())))
 
 
 def page_of_patients_searched(at: Department, number: int) -> None:
@@ -162,6 +181,8 @@ QUESTIONS: dict[str, Callable[[Department, int], None]] = {
     "/api/v1/patients by number": rest_patient,
     "Page /worklist": page_of_studies,
     "Page /worklist, a name and a modality": page_of_studies_searched,
+    "Page /worklist, a name and a modality that none has": page_of_studies_of_none,
+    "Page /worklist, a first letter and a modality, 50 studies": page_of_studies_by_first_letter,
     "Page /patients, a rare word": page_of_patients_searched,
     "Page /orders": page_of_orders,
     "Page of a study": page_of_study,

@@ -110,10 +110,17 @@ def _words(words: list[str], prefix: str) -> Q:
 def few_patients(matcher: Matcher, *, unnamed: bool) -> list[int] | None:
     """The patients whose name may match, where they are few and no other index leads to their studies; others are met
     soon enough. `unnamed` adds those without a name."""
-    within = isinstance(matcher, Name) and not any(matcher.prefixes()) and not _beginnings(matcher)
-    named = _listed(matcher, unnamed) if within else []
+    if not isinstance(matcher, Name) or any(matcher.prefixes()) or _beginnings(matcher) or _begins_many(matcher):
+        return None
+    named = _listed(matcher, unnamed)
     found = [list(each.values_list("pk", flat=True)[: FEW_PATIENTS + 1]) for each in named]
     return _few(found)
+
+
+def _begins_many(matcher: Name) -> bool:
+    """Whether a value is a part with which the words of many names begin: to list those who have it is in vain."""
+    alone = (parts[0] for parts in matcher.parts() if len(parts) == 1)
+    return any(having_word(part[:60])[FEW_PATIENTS : FEW_PATIENTS + 1].exists() for part in alone)
 
 
 def few_examined(matcher: Matcher, *, modalities: Collection[str], unnamed: bool) -> list[int] | None:

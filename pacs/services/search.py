@@ -5,19 +5,20 @@ a page whether anything happened. Every question begins with `visible_to` and en
 import re
 import uuid
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from pacs.models import PatientModality, Series, Study
 from pacs.models.study import StudyQuerySet
-from pacs.services import keyset
-from pacs.services.conditions import MOST_LISTED, IsOneOf, having_word
+from pacs.services import first_patients, keyset
+from pacs.services.conditions import IsOneOf, having_word
+from pacs.services.first_patients import are_listed, first_named
 from pacs.services.keyset import Place
 from pacs.services.nearest import nearest
 from pacs.services.search_words import Understanding, understand
@@ -27,9 +28,9 @@ from radiology.services.survivors import survivor_of
 
 PAGE = 50
 MOST_PATIENTS = 200
-FEW_PATIENTS = 1000
 FEW_SERIES = 2000
-TOO_MANY = 0  # is nobody's key
+
+
 DESCRIPTION_DAYS = 31
 VERSION_ROWS = 50
 
@@ -224,12 +225,12 @@ def _place(cursor: Cursor | None, order: list[str], who: Any) -> Place | None:
 class _Names:
     """How patients with a name are told from others: `having` of a study whether its patient is one of them.
 
-    `many` says that they are very many; `listed`, if not None, then leads from them to their studies.
+    `many` says that they are very many; `listed` then makes what leads from them to their studies, if anything does.
     """
 
     having: Q
     many: bool = False
-    listed: Q | None = None
+    listed: Callable[[], Q | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -251,8 +252,8 @@ class _Wanted:
             rows = nearest(named, every=self.every.filter(beyond), order=order, size=size)
             if rows is not None:
                 return rows
-        if self.names.listed is not None:
-            return list(found.filter(pk__in=found.filter(self.names.listed).values("pk")[:size]))
+        if (listed := self.names.listed()) is not None:
+            return list(found.filter(pk__in=found.filter(listed).values("pk")[:size]))
         return list(named[:size])
 
 
@@ -279,11 +280,11 @@ def _matching(who: Any, criteria: Criteria) -> _Wanted:
         matches = _begins("accession_number", word) | Q(patient_ref__in=_numbered(word, who))
         found = found.filter(matches | _described(word) if descriptions else matches)
     if not descriptions:
-        named = _named(names, who, modalities) if names else _Names(Q())
+        named = _named(names, who, modalities, criteria.order) if names else _Names(Q())
         return _Wanted(every, found, named, named.many)
     several = False
     for word in names:
-        named = _named([word], who, [])
+        named = _named([word], who, [], criteria.order)
         found = found.filter(_described(word) | named.having)
         several = several or named.many
     return _Wanted(every, found, _Names(Q()), several)
@@ -304,55 +305,38 @@ def _of_modalities(codes: list[str], who: Any) -> Q:
     return having & Q(IsOneOf("pk", series.values("study_ref")))
 
 
-def _named(words: list[str], who: Any, modalities: list[list[str]]) -> _Names:
+def _named(words: list[str], who: Any, modalities: list[list[str]], order: Order) -> _Names:
     """Patients whose name has, for each of `words`, a word that begins so.
 
     Few patients, of those with a study of `modalities` if there are any, become a list, which leads to their studies
-    by index.
+    by index. A look at the first of those who have the name tells of a name that many have and of a modality that is
+    usual among them, so that not all of them are looked at; but a list in the order of names must know how many.
     """
     parts = [part for word in words for part in _parts(word)]
     if len(parts) < len(words):
         return _Names(Q(pk__in=[]))
-    found = _first_named(parts, who, modalities)
-    is_listed = TOO_MANY not in found
-    if is_listed and len(found) <= FEW_PATIENTS:
-        return _Names(Q(patient_ref__in=found))
-    listed = _listed(parts, modalities) if is_listed else None
-    begins = PatientNameWord.objects.filter(patient_ref=OuterRef("patient_ref"))
-    return _Names(Q(*(Exists(begins.filter(word__startswith=part)) for part in parts)), True, listed)
-
-
-def _first_named(parts: list[str], who: Any, modalities: list[list[str]]) -> list[int]:
-    """The first of those patients, no more than one beyond few; TOO_MANY among them where a beginning is in more names
-    than are listed: the newest studies are certain to have one of those.
-    """
-    patients = Patient.objects.visible_to(who)
-    found: QuerySet[Any, Any]
-    if modalities:
-        examined = _examined(parts, modalities).filter(patient_ref__in=patients)
-        found = examined.values_list("patient_ref", flat=True)
-    else:
-        found = patients.filter(*(IsOneOf("pk", _having(part)) for part in parts)).values_list("pk", flat=True)
-    beyond = (
-        having_word(part).values_list(Value(TOO_MANY), flat=True)[MOST_LISTED : MOST_LISTED + 1] for part in parts
+    found = first_named(
+        who=who, beginnings=parts, modalities=modalities[0] if modalities else [], counted=order == Order.NAME
     )
-    return list(found[: FEW_PATIENTS + 1].union(*beyond, all=True))
+    if found.patients is not None:
+        return _Names(Q(patient_ref__in=found.patients))
+    begins = PatientNameWord.objects.filter(patient_ref=OuterRef("patient_ref"))
+    having = Q(*(Exists(begins.filter(word__startswith=part)) for part in parts))
+
+    def listed() -> Q | None:
+        known = found.are_listed
+        return _listed(parts, modalities) if known or (known is None and are_listed(parts)) else None
+
+    return _Names(having, True, listed)
 
 
 def _listed(parts: list[str], modalities: list[list[str]]) -> Q:
     """Studies of those patients, by index."""
-    if modalities:
-        return Q(IsOneOf("patient_ref_id", _examined(parts, modalities).values("patient_ref")))
-    return Q(*(IsOneOf("patient_ref_id", _having(part)) for part in parts))
-
-
-def _examined(parts: list[str], modalities: list[list[str]]) -> QuerySet[PatientModality]:
-    named = (IsOneOf("patient_ref_id", _having(part)) for part in parts)
-    return PatientModality.objects.filter(*named, modality__in=modalities[0])
-
-
-def _having(part: str) -> QuerySet[Any, Any]:
-    return having_word(part)[:MOST_LISTED]
+    named = [IsOneOf("patient_ref_id", having_word(part)[: first_patients.MOST_LISTED]) for part in parts]
+    if not modalities:
+        return Q(*named)
+    examined = PatientModality.objects.filter(*named, modality__in=modalities[0])
+    return Q(IsOneOf("patient_ref_id", examined.values("patient_ref")))
 
 
 def _described(word: str) -> Q:

@@ -27,7 +27,15 @@ from radiology.models.order import (
     ProcedureStatus,
     RequestedProcedure,
 )
-from radiology.models.patient import IdentifierKind, NameTrigrams, Patient, PatientIdentifier, PatientNameWord, Viewer
+from radiology.models.patient import (
+    IdentifierKind,
+    NameFivegrams,
+    NameTrigrams,
+    Patient,
+    PatientIdentifier,
+    PatientNameWord,
+    Viewer,
+)
 from radiology.models.patient_history import (
     PatientDuplicate,
     PatientLink,
@@ -75,6 +83,7 @@ __all__ = [
     "LateOutcome",
     "Laterality",
     "Letterhead",
+    "NameFivegrams",
     "NameTrigrams",
     "Order",
     "OrderAttachment",

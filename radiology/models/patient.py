@@ -47,8 +47,10 @@ class PatientQuerySet(models.QuerySet["Patient"]):
 
     def holding(self, parts: list[str]) -> Self:
         """Those whose name may have all of `parts` (folded) in it; parts under three letters narrow nothing."""
-        wanted = [trigram for part in parts for trigram in NameTrigrams.of(part)]
-        return self.alias(_trigrams=NameTrigrams("patient_name_search")).filter(_trigrams__contains=wanted)
+        narrowing = [part for part in parts if NameTrigrams.of(part)]
+        pieces = NameFivegrams if all(map(NameFivegrams.of, narrowing)) else NameTrigrams
+        wanted = [piece for part in narrowing for piece in pieces.of(part)]
+        return self.alias(_pieces=pieces("patient_name_search")).filter(_pieces__contains=wanted)
 
     def sounding(self, words: list[str]) -> Self:
         """Those whose name has, for each of `words` (folded), a word that sounds like it or begins so."""
@@ -74,6 +76,18 @@ class NameTrigrams(models.Func):
     def of(part: str) -> list[str]:
         """Those of a part of a name; of fewer than three letters there are none."""
         return sorted({part[at : at + 3] for at in range(len(part) - 2)})
+
+
+class NameFivegrams(models.Func):
+    """Every five letters on end of the words of a name: far fewer names have them than have three of those letters."""
+
+    function = "name_fivegrams"
+    output_field = ArrayField(models.TextField())
+
+    @staticmethod
+    def of(part: str) -> list[str]:
+        """Those of a part of a name; of fewer than five letters there are none."""
+        return sorted({piece for at in range(len(part) - 4) if " " not in (piece := part[at : at + 5])})
 
 
 class Patient(models.Model):
@@ -162,6 +176,7 @@ class Patient(models.Model):
             models.Index(F("site"), F("patient_name_sort"), F("id"), name="patient_by_name"),
             models.Index(F("patient_name_sort"), F("id"), name="patient_by_name_everywhere"),
             GinIndex(NameTrigrams("patient_name_search"), name="patient_by_part_of_name"),
+            GinIndex(NameFivegrams("patient_name_search"), name="patient_by_long_part_of_name"),
             models.Index(F("site"), F("patient_birth_date"), name="patient_by_birth_date"),
             models.Index(F("site"), F("id"), condition=~Q(provisional_for=""), name="patient_by_provisional"),
             models.Index(F("merged_into"), condition=~Q(merged_into=None), name="patient_by_survivor"),

@@ -46,11 +46,11 @@ def examined(patient: Patient, modalities: list[str], number: int) -> Study:
 def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few patients and many of them, found soon and late, listed and too many for that."""
     few, near, listed = request.param
-    monkeypatch.setattr("pacs.services.search.FEW_PATIENTS", few)
+    monkeypatch.setattr("pacs.services.first_patients.FEW_PATIENTS", few)
     monkeypatch.setattr("pacs.services.search.FEW_SERIES", 0)
     monkeypatch.setattr("pacs.services.conditions.FEW_PATIENTS", few)
     monkeypatch.setattr("pacs.services.nearest.NEAR", near)
-    monkeypatch.setattr("pacs.services.search.MOST_LISTED", listed)
+    monkeypatch.setattr("pacs.services.first_patients.MOST_LISTED", listed)
     monkeypatch.setattr("pacs.services.conditions.MOST_LISTED", listed)
 
 
@@ -158,7 +158,7 @@ def most_read(queries: CaptureQueriesContext, table: str) -> int:
 
 def test_nothing_reads_the_archive_to_its_end(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the patients have the name, and none of them the modality that half of the studies have."""
-    monkeypatch.setattr("pacs.services.search.FEW_PATIENTS", 20)
+    monkeypatch.setattr("pacs.services.first_patients.FEW_PATIENTS", 20)
     monkeypatch.setattr("pacs.services.search.FEW_SERIES", 0)
     monkeypatch.setattr("pacs.services.conditions.FEW_PATIENTS", 20)
     monkeypatch.setattr("pacs.services.nearest.NEAR", 30)
@@ -192,3 +192,86 @@ def test_nothing_reads_the_archive_to_its_end(user: User, monkeypatch: pytest.Mo
 def _of(who: Any, name: str, modality: str, **options: Any) -> Search:
     keys = {"PatientName": name, "ModalitiesInStudy": modality}
     return Search(who=who, level=Level.STUDY, keys=keys, **options)
+
+
+def statements(ask: Any) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        ask()
+    return [query["sql"] for query in queries.captured_queries]
+
+
+def plan_of(sql: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql}")
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def test_the_next_studies_are_entered_by_their_order_alone(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However common the modality: its own index would bring all studies that ever had it."""
+    monkeypatch.setattr("pacs.services.first_patients.FEW_PATIENTS", 20)
+    monkeypatch.setattr("pacs.services.search.FEW_SERIES", 0)
+    monkeypatch.setattr("pacs.services.nearest.NEAR", 100)
+    for number in range(300):
+        examined(make_patient(str(number), "SITI^AMINAH" if number % 3 else "BUDI^AYU"), ["CT"], number)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    asked = statements(lambda: search.search_studies(who=user, criteria=Criteria(text="siti ct"), size=10))
+    window = next(sql for sql in asked if "LIMIT 100)" in sql)
+    assert "study_newest" in plan_of(window)
+    assert "study_by_modalities" not in plan_of(window)
+    assert most_read_of(window, "pacs_study") <= 100
+    assert asked[-1] == window
+
+
+def most_read_of(sql: str, table: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}")
+        return read(cursor.fetchone()[0][0]["Plan"], table)
+
+
+@pytest.mark.parametrize(("usual", "looked_at"), [(True, (10, 60)), (False, (200, 300))])
+def test_a_look_at_some_of_them_tells_of_a_usual_modality(
+    user: User, monkeypatch: pytest.MonkeyPatch, usual: bool, looked_at: tuple[int, int]
+) -> None:
+    """Then not all of them are looked at; of an unusual one, which few of them may have, they are."""
+    monkeypatch.setattr("pacs.services.first_patients.FEW_PATIENTS", 20)
+    monkeypatch.setattr("pacs.services.first_patients.USUAL", 5)
+    studies = [
+        examined(make_patient(str(number), "SITI^AMINAH"), ["CT"] if usual or number > 195 else ["CR"], number)
+        for number in range(200)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    asked = statements(lambda: search.search_studies(who=user, criteria=Criteria(text="siti ct"), size=10))
+    at_names = next(sql for sql in asked if "is_usual" in sql)
+    assert looked_at[0] <= most_read_of(at_names, "radiology_patientnameword") <= looked_at[1]
+    found = search.search_studies(who=user, criteria=Criteria(text="siti ct"), size=250).studies
+    assert [each.pk for each in found] == having(studies, "SITI", "CT")
+
+
+def test_the_order_of_names_is_kept_for_few_of_many(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of those with the name are looked at for any other order, and many of these were examined so."""
+    monkeypatch.setattr("pacs.services.first_patients.FEW_PATIENTS", 20)
+    monkeypatch.setattr("pacs.services.first_patients.USUAL", 5)
+    for number in range(60):
+        examined(make_patient(str(number), f"SITI^{59 - number:02}"), ["CT"] if number < 10 else ["CR"], number)
+    page = search.search_studies(who=user, criteria=Criteria(text="siti ct", order=Order.NAME))
+    names = [study.patient_ref.patient_name for study in page.studies]
+    assert page.order == Order.NAME
+    assert len(names) == 10 and names == sorted(names)
+
+
+def test_a_part_with_which_many_words_begin_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    studies = hospital(40)
+    monkeypatch.setattr("pacs.services.conditions.FEW_PATIENTS", 5)
+    found: list[int] = []
+    token = make_token()[0]
+    asked = statements(lambda: found.extend(row.pk for row in _of(token, "*SITI*", "").rows()))
+    assert found == having(studies, "SITI", "")
+    assert not any("@>" in sql for sql in asked)
+    rare = examined(make_patient("rare", "WULANDARI^RATNA"), ["CR"], 900)
+    asked = statements(lambda: found.extend(row.pk for row in _of(token, "*LANDAR*", "").rows()))
+    assert found[-1] == rare.pk
+    assert any("@>" in sql for sql in asked)
