@@ -32,6 +32,7 @@ ENCODING_SECONDS = 60.0
 MAX_HEAD = 64 * 1024
 # A frame goes through at once where it can, instead of both waiting for each other after every 64 KB.
 PIPE = 1024 * 1024
+KEPT_ROOM = 8 * 1024 * 1024
 MAX_DECODED = 256 * 1024 * 1024
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Encapsulated transfer syntaxes whose frames can be decoded: JPEG, JPEG-LS, JPEG 2000, HTJ2K, RLE.
@@ -54,6 +55,8 @@ class _Child:
         environment = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
         # Threads of numerical libraries would reserve address space, which is what is limited.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        # Room for a frame is used again for the next one, instead of the kernel's clearing new pages each time.
+        environment |= {"MALLOC_MMAP_THRESHOLD_": str(KEPT_ROOM), "MALLOC_TRIM_THRESHOLD_": str(KEPT_ROOM)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pacs.services.decoder"],
             cwd=ROOT,
