@@ -30,10 +30,11 @@ class Undecodable(Exception):
     """The code stream is not what the header says."""
 
 
-def decode(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+def decode(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], memoryview]:
     """The samples of one frame, little endian, colour by pixel, in `bits_allocated` bits each."""
     pixels, facts = pixels_of(request, payload, as_rgb=request["transfer_syntax_uid"] in CONVERTED_TO_RGB)
-    result = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+    samples = pixels.astype(pixels.dtype.newbyteorder("<"), order="C", copy=False)
+    result = samples.reshape(-1).view(np.uint8).data
     if len(result) != request["decoded_size"]:
         raise Undecodable("the decoded frame has another size than the header says")
     return {"photometric_interpretation": str(facts["photometric_interpretation"])}, result
