@@ -28,7 +28,8 @@ PROGRAM = (
     "render",
 )  # fmt: skip
 LIBRARIES = (
-    "numpy", "pillow", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
+    "imagecodecs", "numpy", "pillow", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
 )  # fmt: skip
 
 
