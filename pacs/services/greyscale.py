@@ -6,6 +6,7 @@ the image.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,23 @@ def shown_grey(pixels: np.ndarray, look: Look, *, inverted: bool) -> np.ndarray:
     modality = values(pixels)
     grey = _windowed(modality, look, (float(modality.min()), float(modality.max())))
     return 255 - grey if inverted else grey
+
+
+def shown_by_window(pixels: np.ndarray, stored: int, look: Look, *, inverted: bool) -> np.ndarray:
+    """The same for a look with a window and no tables, of whose samples only the lowest `stored` bits count.
+
+    What a value looks like follows from the look alone, so the table is made once for all images that look alike.
+    """
+    table = _window_table(pixels.dtype.str, stored, look, inverted)
+    return _looked_up(table, pixels.view(f"u{pixels.dtype.itemsize}"))
+
+
+@lru_cache(maxsize=16)
+def _window_table(kind: str, stored: int, look: Look, inverted: bool) -> np.ndarray:
+    unused = 8 * np.dtype(kind).itemsize - stored
+    every = np.arange(1 << stored).astype(kind) << unused >> unused  # the sign comes from the highest that is stored
+    table = _windowed(_modality_values(look)(every), look, (0.0, 0.0))
+    return np.tile(255 - table if inverted else table, 1 << unused)
 
 
 def _looked_up(table: np.ndarray, positions: np.ndarray) -> np.ndarray:

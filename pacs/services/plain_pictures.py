@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pacs.services.frames import StoredImage
-from pacs.services.greyscale import Look, Window, shown_grey
+from pacs.services.greyscale import Look, Window, shown_by_window, shown_grey
 from pacs.services.header import Element, scan
 from pacs.services.picture_files import LARGEST_SIDE, scaled, written
 from radiology.errors import CannotUnderstand
@@ -54,10 +54,14 @@ def drawn_plainly(image: StoredImage, number: int, options: Mapping[str, Any]) -
     if len(frame) != found.decoded_size:
         return None
     pixels = np.frombuffer(frame, kind).reshape(found.rows, found.columns)
-    if found.bits_stored < found.bits_allocated and _has_more_bits(pixels, found.bits_stored):
-        return None
+    inverted = found.photometric_interpretation == "MONOCHROME1"
     with np.errstate(all="ignore"):
-        grey = shown_grey(pixels, look, inverted=found.photometric_interpretation == "MONOCHROME1")
+        if look.window is not None:
+            grey = shown_by_window(pixels, found.bits_stored, look, inverted=inverted)
+        elif _has_more_bits(pixels, found.bits_stored):
+            return None
+        else:
+            grey = shown_grey(pixels, look, inverted=inverted)
     picture = Image.fromarray(grey)
     if options.get("viewport"):
         picture = scaled(picture, *map(int, options["viewport"]))

@@ -120,13 +120,32 @@ def grey(kind: str, stored: int, *, implicit: bool = False, **attributes: Any) -
 
 
 @pytest.mark.parametrize(("kind", "stored", "value"), [("<u2", 12, 4096), ("<i2", 12, 2048), ("<i2", 12, -2049)])
-def test_bits_that_are_none_of_the_samples_are_left_to_the_child(
-    kind: str, stored: int, value: int, tmp_path: Path
-) -> None:
+def test_bits_that_are_none_of_the_samples_do_not_count(kind: str, stored: int, value: int, tmp_path: Path) -> None:
     pixels = numpy.zeros(256, kind)
     pixels[100] = value
     stored_as = {"BitsStored": stored, "HighBit": stored - 1, "PixelRepresentation": int("i" in kind)}
-    assert plainly(placed(tmp_path, part10(ct(PixelData=pixels.tobytes(), **stored_as)))) is None
+    location = placed(tmp_path, part10(ct(PixelData=pixels.tobytes(), **stored_as)))
+    assert plainly(location) is None
+    window = (100.0, 400.0, "linear")
+    assert plainly(location, window=window) == by_the_child(location, window=window)
+
+
+@pytest.mark.parametrize(("kind", "stored"), [("<u2", 10), ("<i2", 12), ("<i2", 15), ("u1", 5), ("i1", 7)])
+def test_a_window_over_bits_that_mean_something_else(kind: str, stored: int, tmp_path: Path) -> None:
+    size = numpy.dtype(kind).itemsize
+    data_set = ct(
+        BitsAllocated=8 * size,
+        BitsStored=stored,
+        HighBit=stored - 1,
+        PixelRepresentation=int("i" in kind),
+        PixelData=numpy.random.default_rng(9).bytes(256 * size),
+        WindowCenter="20",
+        WindowWidth="60",
+        RescaleSlope="1.5",
+    )
+    data_set["PixelData"].VR = "OW" if size > 1 else "OB"
+    location = placed(tmp_path, part10(data_set))
+    assert plainly(location) == by_the_child(location)
 
 
 def test_a_picture_of_one_value(tmp_path: Path) -> None:
