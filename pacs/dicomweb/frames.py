@@ -78,8 +78,10 @@ class RetrieveFrames(DicomWebView):
             blocks = _frame(image, numbers[0], form)
             content_type = form.content_type
         if image.description.decoded_size * len(numbers) <= AT_ONCE:
-            response: HttpResponseBase = HttpResponse(b"".join(blocks), content_type=content_type)
+            pieces = list(blocks)
             image.close()
+            length = sum(map(len, pieces))
+            response = pieces_response(request, iter(pieces), length=length, content_type=content_type)
         else:
             response = streamed(_closing(image, blocks), content_type)
         return response

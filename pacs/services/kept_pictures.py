@@ -23,9 +23,13 @@ from pacs.storage.picture_cache import PictureCache
 log = structlog.get_logger(__name__)
 
 # What draws: when one of these is another, pictures are drawn anew.
-PROGRAM = ("data_set", "decode", "elements", "encoding", "frames", "header", "render")
+PROGRAM = (
+    "data_set", "decode", "elements", "encoding", "frames", "greyscale", "header", "picture_files", "plain_pictures",
+    "render",
+)  # fmt: skip
 LIBRARIES = (
-    "numpy", "pillow", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
+    "imagecodecs", "numpy", "pillow", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
 )  # fmt: skip
 
 

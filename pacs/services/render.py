@@ -14,6 +14,7 @@ from pacs.services.data_set import Stored
 from pacs.services.decode import DECODABLE, ask, require_reasonable
 from pacs.services.frames import StoredImage
 from pacs.services.kept_pictures import kept_picture
+from pacs.services.plain_pictures import drawn_plainly
 from radiology.errors import CannotUnderstand, NotAcceptable, NotFound, OutOfResources
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,10 @@ def render_frame(
     def draw() -> bytes:
         with StoredImage(location) as image:
             _require_drawable(image)
-            _, picture = _drawn(image, image.header(), frame or image.description.representative_frame, options)
+            number = frame or image.description.representative_frame
+            picture = drawn_plainly(image, number, options)
+            if picture is None:
+                _, picture = _drawn(image, image.header(), number, options)
         return picture
 
     return kept_picture(location=location, asked={"frame": frame, **options}, draw=draw)

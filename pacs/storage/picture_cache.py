@@ -9,9 +9,10 @@ more work than one folder is large.
 import contextlib
 import hashlib
 import os
+import random
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Collection
 from pathlib import Path
 
@@ -57,21 +58,25 @@ class PictureCache:
         if size > self.share:
             return False
         path = self._path(name)
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        state = os.statvfs(path.parent)
+        folder = path.parent
+        try:
+            state = os.statvfs(folder)
+        except FileNotFoundError:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            state = os.statvfs(folder)
         if state.f_bavail * state.f_frsize < reserve + size:
             return False
-        part = path.parent / f"{uuid.uuid4().hex}.part"
+        part = f"{folder}/{secrets.token_hex(16)}.part"
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb") as file:
                 file.write(_checksum(name, content) + content)
             os.replace(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+                os.unlink(part)
             raise
-        if self._is_full(path.parent, size):
-            remove_least_recent([path.parent], limit=self.share - self.share // 8)
+        if self._is_full(folder, size):
+            remove_least_recent([folder], limit=self.share - self.share // 8)
         return True
 
     def forget(self, marks: Collection[str]) -> int:
@@ -89,10 +94,17 @@ class PictureCache:
         return self.folder / f"{int(name[-2:], 16) % FOLDERS:02x}" / name
 
     def _is_full(self, folder: Path, size: int) -> bool:
-        """Whether it is time to look: this process wrote a thirty-second of the share there, or for the first time."""
+        """Whether it is time to look: a thirty-second of the share was written there.
+
+        A process does not know what others wrote before it, so it begins anywhere between: however short each of them
+        lives, a look comes as often for what all of them write.
+        """
+        enough = self.share // 32
         with self._lock:
-            self._written[folder] = self._written.get(folder, self.share) + size
-            if self._written[folder] <= self.share // 32:
+            if folder not in self._written:
+                self._written[folder] = random.randint(0, enough)  # noqa: S311 - no secret
+            self._written[folder] += size
+            if self._written[folder] <= enough:
                 return False
             self._written[folder] = 0
             return True

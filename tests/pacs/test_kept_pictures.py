@@ -77,7 +77,7 @@ def test_what_was_drawn_once_needs_no_decoder(
     first = [picture(reader, url, accept=accept) for url, accept in asked]
     no_decoder()
     assert [picture(reader, url, accept=accept) for url, accept in asked] == first
-    assert reader.get(address(stored, "/rendered?quality=13"), headers={"accept": "image/jpeg"}).status_code == 507
+    assert reader.get(address(stored, "/rendered?viewport=13,13"), headers=PNG).status_code == 507
     files = kept(tmp_path)
     assert files and not {stat.S_IMODE(path.stat().st_mode) & 0o137 for path in files} - {0}
     assert not {stat.S_IMODE(path.parent.stat().st_mode) & 0o027 for path in files} - {0}

@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 MEMORY = 2 * 1024**3
@@ -27,7 +28,7 @@ def main() -> None:
     from pacs.services.decoder import decoding, encoding, rendering
 
     warnings.simplefilter("ignore")
-    operations = {
+    operations: dict[str, Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes | memoryview]]] = {
         "decode": decoding.decode,
         "encode": encoding.encode,
         "render": rendering.render,
@@ -40,6 +41,8 @@ def main() -> None:
         if message is None:
             return
         request, payload = message
+        answer: dict[str, Any]
+        result: bytes | memoryview
         signal.alarm(int(request["seconds"]) + 1)
         try:
             answer, result = operations[request["operation"]](request, payload)
@@ -61,7 +64,7 @@ def _read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     return request, stream.read(request["payload"])
 
 
-def _write(stream: BinaryIO, answer: dict[str, Any], result: bytes) -> None:
+def _write(stream: BinaryIO, answer: dict[str, Any], result: bytes | memoryview) -> None:
     head = json.dumps({**answer, "payload": len(result)}).encode()
     stream.write(struct.pack(">I", len(head)) + head)
     stream.write(result)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from imagecodecs import jpegsof3_decode, ljpeg_decode
+from imagecodecs import jpeg8_decode
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -30,10 +30,11 @@ class Undecodable(Exception):
     """The code stream is not what the header says."""
 
 
-def decode(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+def decode(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], memoryview]:
     """The samples of one frame, little endian, colour by pixel, in `bits_allocated` bits each."""
     pixels, facts = pixels_of(request, payload, as_rgb=request["transfer_syntax_uid"] in CONVERTED_TO_RGB)
-    result = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+    samples = pixels.astype(pixels.dtype.newbyteorder("<"), order="C", copy=False)
+    result = samples.reshape(-1).view(np.uint8).data
     if len(result) != request["decoded_size"]:
         raise Undecodable("the decoded frame has another size than the header says")
     return {"photometric_interpretation": str(facts["photometric_interpretation"])}, result
@@ -49,11 +50,9 @@ def pixels_of(request: dict[str, Any], payload: bytes, *, as_rgb: bool) -> tuple
         found = dimensions(uid, payload)
         if found is not None and found != (rows, columns, samples):
             raise Undecodable("the code stream has another size than the header says")
-        shifted = _plain_lossless(payload, description) if uid in {JPEGLossless, JPEGLosslessSV1} else None
-        if shifted is not None:
-            # The first is the quicker one and knows of no shift; that of all JPEG decodes those wrongly.
-            grey = jpegsof3_decode(payload) << shifted if shifted else ljpeg_decode(payload)
-            grey = grey.astype(f"u{description['bits_allocated'] // 8}", copy=False)
+        if uid in {JPEGLossless, JPEGLosslessSV1} and _is_plain_lossless(payload, description):
+            # The quicker one; that of all JPEG decodes wrongly what was shifted (T.81 H.1.2.1).
+            grey = jpeg8_decode(payload).astype(f"u{description['bits_allocated'] // 8}", copy=False)
             pixels = grey.view(f"i{grey.itemsize}") if description["pixel_representation"] else grey
             return _in_shape(pixels, rows, columns, samples), description
         source = encapsulate([payload if len(payload) % 2 == 0 else payload + b"\0"], has_bot=False)
@@ -91,24 +90,22 @@ def _in_shape(pixels: np.ndarray, rows: int, columns: int, samples: int) -> np.n
     return pixels
 
 
-def _plain_lossless(stream: bytes, description: dict[str, Any]) -> int | None:
-    """Of what is grey, without restarts, its samples as they lie in memory: how many bits were shifted away (T.81
-    H.1.2.1). None of everything else.
-    """
+def _is_plain_lossless(stream: bytes, description: dict[str, Any]) -> bool:
+    """Whether it is grey, without restarts, and its samples are as they lie in memory."""
     allocated = description["bits_allocated"]
     if description["samples_per_pixel"] != 1 or allocated not in {8, 16}:
-        return None
+        return False
     is_lossless = False
     for marker, position in _segments(stream):
         if marker == RESTART_INTERVAL:
-            return None
+            return False
         if marker == LOSSLESS_FRAME:
             precision = stream[position + 4]
             is_lossless = precision == allocated if description["pixel_representation"] else precision <= allocated
         if marker == START_OF_SCAN:
-            components, predictor, shifted = stream[position + 4], stream[position + 7], stream[position + 9]
-            return shifted if is_lossless and components == 1 and predictor > 0 else None
-    return None
+            components, predictor = stream[position + 4], stream[position + 7]
+            return is_lossless and components == 1 and predictor > 0
+    return False
 
 
 def dimensions(uid: UID, stream: bytes) -> tuple[int, int, int] | None:

@@ -1,12 +1,9 @@
 """Pictures to look at: one frame through modality LUT, window and palette, as JPEG or PNG.
 
-PS3.4 N.2 and PS3.3 C.11 say in which order. Greyscale is drawn through one table over all values that
-the samples can have, so the cost of a window function does not grow with the image.
+PS3.4 N.2 and PS3.3 C.11 say in which order.
 """
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +14,9 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID
 
 from pacs.services.decoder.decoding import Undecodable, pixels_of
+from pacs.services.greyscale import Look, LookupTable, Window, shown_grey
+from pacs.services.picture_files import LARGEST_SIDE, scaled, written
 
-MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
-TABLE_BITS = 16
-LARGEST_SIDE = 8192
 BACKGROUND, FOREGROUND = 38, 150
 MIN_TEXT, MAX_TEXT = 9, 96
 
@@ -37,13 +33,13 @@ def render(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], byt
     elif pixels.ndim == 3:
         picture = Image.fromarray(_bytes_of(pixels[..., :3], dataset), "RGB")
     else:
-        inverted = photometric == "MONOCHROME1"
-        grey = _grey(pixels, dataset, request["frame"] - 1, request.get("window"), inverted=inverted)
+        look = _look(dataset, request["frame"] - 1, request.get("window"))
+        grey = shown_grey(pixels, look, inverted=photometric == "MONOCHROME1")
         picture = Image.fromarray(grey, "L")
     picture = _fitted(picture, request.get("region"), request.get("viewport"))
     picture, profile = _coloured(picture, dataset, request.get("iccprofile", "no"))
     picture = _annotated(picture, request.get("annotation") or {})
-    return {"frame_time": _frame_time(dataset)}, _encoded(picture, request["media_type"], request["quality"], profile)
+    return {"frame_time": _frame_time(dataset)}, written(picture, request["media_type"], request["quality"], profile)
 
 
 def animate(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -67,93 +63,45 @@ def placeholder(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any]
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=max(12, size // 5))
     draw.text((size / 2, size / 2), request["text"], fill=FOREGROUND, font=font, anchor="mm")
-    return {}, _encoded(picture, request["media_type"], 90)
+    return {}, written(picture, request["media_type"], 90)
 
 
-def _grey(pixels: np.ndarray, dataset: Dataset, index: int, window: list[Any] | None, *, inverted: bool) -> np.ndarray:
-    values = _modality_values(pixels, dataset, index)
-    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize * 8 <= TABLE_BITS:
-        pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
-        lowest, highest = int(pixels.min()), int(pixels.max())
-        # Through a table a value between the ends may be the darkest; else it is one of the ends.
-        is_table = _table(dataset, "ModalityLUTSequence") is not None
-        shown = values(pixels if is_table else np.array([lowest, highest], dtype=pixels.dtype))
-        low, high = float(shown.min()), float(shown.max())
-        every = np.arange(lowest, highest + 1).astype(pixels.dtype)
-        table = _window(values(every), dataset, index, window, _range(pixels, values, dataset, low, high))
-        # Looked up by the samples' bits, whatever their sign: nothing has to be computed for each pixel.
-        bits = np.dtype(f"u{pixels.dtype.itemsize}")
-        drawn = np.zeros(1 << 8 * bits.itemsize, np.uint8)
-        drawn[every.view(bits)] = 255 - table if inverted else table
-        return drawn.take(pixels.view(bits))
-    modality = values(pixels)
-    grey = _window(modality, dataset, index, window, (float(modality.min()), float(modality.max())))
-    return 255 - grey if inverted else grey
+def _look(dataset: Dataset, index: int, asked: list[Any] | None) -> Look:
+    """What is said of a frame; multi-frame objects say it in functional groups."""
+    rescale = _macro(dataset, index, "PixelValueTransformationSequence") or dataset
+    return Look(
+        slope=_number(rescale, "RescaleSlope", 1.0),
+        intercept=_number(rescale, "RescaleIntercept", 0.0),
+        modality_table=_table(dataset, "ModalityLUTSequence"),
+        window=_window(dataset, index, asked),
+        window_table=None if asked else _table(dataset, "VOILUTSequence"),
+        padding=_padding(dataset),
+    )
 
 
-def _modality_values(pixels: np.ndarray, dataset: Dataset, index: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Stored values to modality values (PS3.3 C.11.1); multi-frame objects have it in functional groups."""
-    table = _table(dataset, "ModalityLUTSequence")
-    if table is not None:
-        return lambda stored: table.look_up(stored).astype(np.float32)
-    source = _macro(dataset, index, "PixelValueTransformationSequence") or dataset
-    slope, intercept = _number(source, "RescaleSlope", 1.0), _number(source, "RescaleIntercept", 0.0)
-    if slope == 0:
-        slope = 1.0
-    return lambda stored: stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64) * slope + intercept
-
-
-def _range(
-    pixels: np.ndarray, values: Callable[[np.ndarray], np.ndarray], dataset: Dataset, low: float, high: float
-) -> tuple[float, float]:
-    """Darkest and brightest modality value, padding (PS3.3 C.7.5.1.1.2) left out."""
-    padding = dataset.get("PixelPaddingValue")
-    if not isinstance(padding, int):
-        return low, high
-    limit = dataset.get("PixelPaddingRangeLimit", padding)
-    ends = sorted((padding, limit if isinstance(limit, int) else padding))
-    kept = pixels[(pixels < ends[0]) | (pixels > ends[1])]
-    if not kept.size:
-        return low, high
-    found = values(np.array([kept.min(), kept.max()], dtype=pixels.dtype))
-    return float(found.min()), float(found.max())
-
-
-def _window(
-    values: np.ndarray, dataset: Dataset, index: int, window: list[Any] | None, full: tuple[float, float]
-) -> np.ndarray:
-    """Modality values to 0…255 by the asked window, else the object's, else its full range (PS3.3 C.11.2)."""
-    if window:
-        return _by_function(values, float(window[0]), float(window[1]), str(window[2]))
-    table = _table(dataset, "VOILUTSequence")
-    if table is not None:
-        return (table.look_up(values).astype(np.float64) * (255.0 / table.highest)).clip(0, 255).astype(np.uint8)
+def _window(dataset: Dataset, index: int, asked: list[Any] | None) -> Window | None:
+    """The window that is asked for, else the object's where no table goes before it (PS3.3 C.11.2)."""
+    if asked:
+        return float(asked[0]), float(asked[1]), str(asked[2])
+    if _table(dataset, "VOILUTSequence") is not None:
+        return None
     source = _macro(dataset, index, "FrameVOILUTSequence") or dataset
     centre, width = _number(source, "WindowCenter", None), _number(source, "WindowWidth", None)
-    if centre is not None and width is not None and width > 0:
-        return _by_function(values, centre, width, str(source.get("VOILUTFunction") or "LINEAR"))
-    low, high = full
-    if high <= low:
-        return (
-            np.where(values > 0, 255, 0).astype(np.uint8) if high == low and low else np.zeros(values.shape, np.uint8)
-        )
-    return ((values - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
+    if centre is None or width is None or width <= 0:
+        return None
+    return centre, width, str(source.get("VOILUTFunction") or "LINEAR")
 
 
-@dataclass
-class _Table:
-    """A lookup table (PS3.3 C.11.1.1): the value of its first entry, the entries, their highest possible one."""
-
-    first: int
-    entries: np.ndarray
-    highest: float
-
-    def look_up(self, values: np.ndarray) -> np.ndarray:
-        positions = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
-        return self.entries[positions.astype(np.intp)]
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    padding = dataset.get("PixelPaddingValue")
+    if not isinstance(padding, int):
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit", padding)
+    other = limit if isinstance(limit, int) else padding
+    return min(padding, other), max(padding, other)
 
 
-def _table(dataset: Dataset, keyword: str) -> _Table | None:
+def _table(dataset: Dataset, keyword: str) -> LookupTable | None:
     """The first table of a sequence; None where there is none, or none that makes sense."""
     try:
         item = dataset[keyword].value[0]
@@ -169,23 +117,7 @@ def _table(dataset: Dataset, keyword: str) -> _Table | None:
         entries = np.atleast_1d(np.asarray(value))
     if not 1 <= bits <= 16 or count < 1 or len(entries) < count or entries.dtype.kind not in "iu":
         return None
-    return _Table(first, entries[:count], float(2**bits - 1))
-
-
-def _by_function(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    """The functions of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-    values = values.astype(np.float64)
-    function = function.upper().replace("-", "_")
-    if function == "SIGMOID":
-        with np.errstate(over="ignore"):
-            shown = 255.0 / (1.0 + np.exp(-4.0 * (values - centre) / width))
-    elif function == "LINEAR_EXACT":
-        shown = ((values - centre) / width + 0.5) * 255.0
-    elif width <= 1:
-        shown = np.where(values <= centre - 0.5, 0.0, 255.0)
-    else:
-        shown = ((values - (centre - 0.5)) / (width - 1.0) + 0.5) * 255.0
-    return shown.clip(0, 255).astype(np.uint8)
+    return LookupTable(first, entries[:count], float(2**bits - 1))
 
 
 def _macro(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
@@ -255,10 +187,7 @@ def _fitted(picture: Image.Image, region: list[float] | None, viewport: list[flo
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if down < 0:
             picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    width, height = (int(side) or LARGEST_SIDE for side in viewport[:2])
-    scale = min(width / picture.width, height / picture.height)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR)
+    return scaled(picture, *(int(side) or LARGEST_SIDE for side in viewport[:2]))
 
 
 def _coloured(picture: Image.Image, dataset: Dataset, wanted: str) -> tuple[Image.Image, bytes | None]:
@@ -304,14 +233,3 @@ def _frame_time(dataset: Dataset) -> float:
         rate = _number(dataset, "RecommendedDisplayFrameRate", 0.0) or _number(dataset, "CineRate", 0.0)
         time = 1000.0 / (rate if rate > 0 else 15.0)
     return float(min(max(time, 10.0), 10_000.0))
-
-
-def _encoded(picture: Image.Image, media_type: str, quality: int, profile: bytes | None = None) -> bytes:
-    target = io.BytesIO()
-    if media_type == "image/png":
-        picture.save(target, "PNG", compress_level=3, icc_profile=profile)
-    elif media_type == "image/gif":
-        picture.save(target, "GIF")
-    else:
-        picture.save(target, "JPEG", quality=quality, icc_profile=profile)
-    return target.getvalue()
