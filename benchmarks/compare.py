@@ -30,6 +30,8 @@ PEERS: dict[str, list[type[Server]]] = {
 # Of SINAR_DATA: what the set-up made and the next start would make again.
 SET_UP = {"www", "ohif", "static", "static.stamp"}
 GIGABYTES_NEEDED = 40
+# Jobs of new studies are over by then: they belong to no row that reads.
+SETTLE_SECONDS = 30.0
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -132,9 +134,12 @@ def compare(chosen: argparse.Namespace) -> int:
     results = []
     began = datetime.now(UTC)
     with running(servers, screen), dcmtk.receiver(port, received):
-        for server in servers if any(row.reads for row in rows) else ():
-            with screen.step(f"Loading {server.name}"):
-                load(server, objects)
+        if any(row.reads for row in rows):
+            for server in servers:
+                with screen.step(f"Loading {server.name}"):
+                    load(server, objects)
+            with screen.step("What follows from storing"):
+                time.sleep(SETTLE_SECONDS)
         facts = {
             "Machine": machine.describe(folder),
             "Servers": [server.version() for server in servers],
