@@ -19,7 +19,7 @@ from integrations.orthanc.identifiers import as_digest, digest_of, patient_ident
 from pacs.models import Instance, Series, Study
 from radiology.models import Job, Patient
 from radiology.services.jobs import handles
-from radiology.services.rows import Statement
+from radiology.services.rows import Added
 
 LOCK = "integrations_orthancresource"
 BATCH = 200
@@ -30,25 +30,18 @@ STABLE_AFTER = timedelta(seconds=60)
 KEPT = timedelta(days=1)
 STUDIES_AN_ARRIVAL = 20
 
-_ARRIVED = Statement(
-    "INSERT INTO integrations_orthancarrival (instances, studies, is_backlog, at)"
-    " VALUES (%s::bigint[], %s::bigint[], false, now())"
-)
+_add = Added(OrthancArrival)
 
 # site, change, level, digest, row
 Entry = tuple[int | None, int, int, bytes, int]
 
 
 def arrived(*, instances: Iterable[int] = (), studies: Iterable[int] = ()) -> None:
-    """Note what came or was corrected, in the caller's transaction: one statement for what a batch brought."""
+    """Note what came or was corrected, in the caller's transaction: one statement."""
     keys = sorted(studies)
     parts = [keys[start : start + STUDIES_AN_ARRIVAL] for start in range(0, len(keys), STUDIES_AN_ARRIVAL)]
-    rows: list[tuple[list[int], list[int]]] = [(list(instances), [])] if instances else []
-    rows += [([], part) for part in parts]
-    if not rows:
-        return
-    for row in rows:
-        _ARRIVED(*row)
+    rows = [OrthancArrival(instances=list(instances))] if instances else []
+    _add([*rows, *(OrthancArrival(studies=part) for part in parts)])
 
 
 def catch_up() -> None:

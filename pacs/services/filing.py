@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from os.path import basename
 
 import structlog
 
@@ -136,12 +137,12 @@ class Filing:
                 draft.abandon()
                 self._put_off(draft.waits_at)
             if len(paths) == 1 or isinstance(error, OutOfResources):
-                log.error("acknowledged objects wait", count=len(paths), first=_name(paths[0]), exc_info=error)
+                log.error("acknowledged objects wait", count=len(paths), first=basename(paths[0]), exc_info=error)
             return 0
         done = 0
         for draft, outcome in zip(drafts, stored, strict=True):
             if outcome.outcome is StoreOutcome.REFUSED:
-                log.error("acknowledged object is refused", file=_name(draft.waits_at), reason=outcome.reason)
+                log.error("acknowledged object is refused", file=basename(draft.waits_at), reason=outcome.reason)
                 self._put_off(draft.waits_at)
                 continue
             # Somebody's row: of these bytes under another name, or of one who died after the commit.
@@ -159,7 +160,7 @@ class Filing:
             except BlockingIOError:
                 continue
             except (OSError, ValueError) as error:
-                log.error("acknowledged object cannot be opened", file=_name(path), exc_info=error)
+                log.error("acknowledged object cannot be opened", file=basename(path), exc_info=error)
                 self._put_off(path)
 
     def _received(self, volume: Volume, draft: WaitingDraft) -> Received:
@@ -205,14 +206,10 @@ def _waiting(disk: Disk) -> list[str]:
         return []
 
 
-def _name(path: str) -> str:
-    return os.path.basename(path)
-
-
 def _is_of(path: str, disk: Disk) -> bool:
     return os.path.dirname(path) == str(disk.incoming)
 
 
 def _arrived(path: str) -> float:
     """When the object began to arrive, by its key (a UUIDv7), in seconds of the epoch."""
-    return (int(_name(path).partition(".")[0], 16) >> 80) / 1000
+    return (int(basename(path).partition(".")[0], 16) >> 80) / 1000

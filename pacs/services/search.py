@@ -29,8 +29,6 @@ from radiology.services.survivors import survivor_of
 PAGE = 50
 MOST_PATIENTS = 200
 FEW_SERIES = 2000
-
-
 DESCRIPTION_DAYS = 31
 VERSION_ROWS = 50
 

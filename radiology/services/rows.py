@@ -15,6 +15,7 @@ from django.db.models.base import ModelState
 from psycopg import Binary
 from psycopg.types.json import Json, Jsonb
 
+# Of one statement, which holds them all in memory.
 MOST_ROWS = 500
 _database: Any = connection  # radiology.postgresql's
 # Behind RETURNING, which is worked out before the statement's transaction ends.

@@ -16,10 +16,9 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from pacs.models import WRITTEN, Instance, RequestAttributes, Series, StorageCommitment, Study
-from radiology.models import Job, JobPriority, JobState, Order, OrderStatus, RequestedProcedure
-from radiology.models.keys import uuid7
+from radiology.models import Job, JobState, Order, OrderStatus, RequestedProcedure
 from radiology.services.jobs import enqueue, handles
-from radiology.services.rows import Statement
+from radiology.services.rows import insert_missing
 from worklist.models import Device, PerformedProcedureStep, ScheduledProcedureStep, StepStatus
 from worklist.services.abandonment import settle_abandoned
 from worklist.services.completion import is_under_way, names_all, performed_of, settle_completion
@@ -28,13 +27,6 @@ from worklist.services.performed_effects import take_state
 LOOK = "worklist.look_at_study"
 QUIET_MINUTES = 10
 _WHO = "images"
-_WATCH = Statement(
-    "INSERT INTO radiology_job (public_id, kind, arguments, state, priority, attempts, max_attempts,"
-    " next_attempt_at, progress, progress_total, error, idempotency_key, ordering_key, created_at)"
-    " SELECT one, %s::varchar, two::jsonb, %s::varchar, %s::smallint, 0, 20, %s::timestamptz, 0, 0, '', three, '',"
-    " %s::timestamptz"
-    " FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS new(one, two, three) ON CONFLICT DO NOTHING"
-)
 # Of a look that no news has caused.
 _QUIETLY = {"is_quiet_check": True}
 _NOT_BEGUN = (StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY, StepStatus.NO_SHOW)
@@ -46,14 +38,17 @@ def watch_studies(*, studies: Iterable[int], not_before: datetime | None = None)
 
     With `not_before`, to see whether they are quiet by then.
     """
-    now = timezone.now()
-    due = not_before or now
-    kept = '{"study": %d, "is_quiet_check": true}' if not_before else '{"study": %d}'
-    rows = [(str(uuid7()), kept % pk, _key(pk)) for pk in sorted(set(studies))]
-    if not rows:
-        return
-    columns = ([row[number] for row in rows] for number in range(3))
-    _WATCH(LOOK, JobState.PENDING, JobPriority.NORMAL, due, now, *columns)
+    kept = _QUIETLY if not_before else {}
+    jobs = [
+        Job(
+            kind=LOOK,
+            arguments={"study": pk, **kept},
+            next_attempt_at=not_before or timezone.now(),
+            idempotency_key=_key(pk),
+        )
+        for pk in sorted(set(studies))
+    ]
+    insert_missing(jobs, returning="idempotency_key")
 
 
 def look_now(*, studies: Iterable[int]) -> None:
